@@ -1,0 +1,93 @@
+"""Instruments, and how Prometheus sees them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from observability import instruments, metrics
+from observability.instruments import Counter, Gauge, Histogram
+
+
+def test_a_histogram_counts_into_buckets() -> None:
+    histogram = Histogram("rpc.server.call.duration", "s", "d", ("rpc.method",), (0.1, 1.0))
+    cell = histogram.bind("a/b")
+    for value in (0.1, 0.5, 7.0):
+        cell.record(value)
+    assert list(histogram.lines()) == [
+        "# HELP rpc_server_call_duration_seconds d",
+        "# TYPE rpc_server_call_duration_seconds histogram",
+        'rpc_server_call_duration_seconds_bucket{rpc_method="a/b",le="0.1"} 1',
+        'rpc_server_call_duration_seconds_bucket{rpc_method="a/b",le="1.0"} 2',
+        'rpc_server_call_duration_seconds_bucket{rpc_method="a/b",le="+Inf"} 3',
+        'rpc_server_call_duration_seconds_sum{rpc_method="a/b"} 7.6',
+        'rpc_server_call_duration_seconds_count{rpc_method="a/b"} 3',
+    ]
+
+
+def test_no_count_is_lost_between_threads() -> None:
+    cell = Counter("x", "1", "d").bind()
+
+    def add() -> None:
+        for _ in range(20_000):
+            cell.add()
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cell.value == 80_000
+
+
+def test_a_gauge_is_asked_when_it_is_read() -> None:
+    gauge = Gauge("mesh.outbox.age", "s", "d", ("service",))
+    age: float | None = 1.5
+    gauge.observe(lambda: age, "accounts")
+    gauge.set(2, "pix")
+    assert list(gauge.lines())[2:] == [
+        'mesh_outbox_age_seconds{service="accounts"} 1.5',
+        'mesh_outbox_age_seconds{service="pix"} 2',
+    ]
+    age = None
+    assert "accounts" not in "".join(gauge.lines())
+
+
+def test_a_gauge_that_cannot_be_asked_is_left_out() -> None:
+    gauge = Gauge("x", "1", "d")
+    gauge.observe(lambda: 1 / 0)
+    assert [line for line in gauge.lines() if not line.startswith("#")] == []
+
+
+def test_attributes_without_end_end_in_one_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "MAX_CELLS", 10)
+    counter = Counter("x", "{call}", "d", ("a",))
+    for number in range(100):
+        counter.add(1, str(number))
+    text = "\n".join(counter.lines())
+    assert 'x_total{a="_OTHER"} 90' in text
+    assert len(text.splitlines()) == 13
+
+
+def test_attributes_that_are_missing_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"rpc\.method"):
+        metrics.RPC_SERVER_CALL_DURATION.bind("a/b")
+
+
+def test_values_of_labels_are_escaped() -> None:
+    counter = Counter("x", "{call}", "d", ("a",))
+    counter.add(1, 'he said "no\\"\n')
+    assert 'x_total{a="he said \\"no\\\\\\"\\n"} 1' in list(counter.lines())
+
+
+def test_all_instruments_are_rendered_with_the_target() -> None:
+    metrics.configure(service="transfers", version="1", instance="transfers-1")
+    metrics.RPC_SERVER_CALL_DURATION.record(0.2, "a/b", "OK")
+    text = metrics.render().decode()
+    assert 'target_info{service_name="transfers",service_version="1"' in text
+    assert 'rpc_server_call_duration_seconds_count{rpc_method="a/b",rpc_status_code="OK"}' in text
+    assert "mesh_spans_dropped_total 0" in text
+    assert "process_resident_memory_bytes" in text
+    names = [instrument.name for instrument in metrics.INSTRUMENTS]
+    assert len(names) == len(set(names))

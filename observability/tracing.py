@@ -1,0 +1,382 @@
+"""Traces: spans, the current span, and what crosses a process border (W3C Trace Context).
+
+The context is OpenTelemetry's, and `configure` installs a tracer provider: code written for the
+OpenTelemetry API joins the same traces. Sampling is decided at the root and inherited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import enum
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import getrandbits
+from types import TracebackType
+from typing import Final, Literal, TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+)
+
+from . import semconv
+from .exporter import Exporter, Figures
+from .provider import Provider
+from .spans import SAMPLED, UNSAMPLED, RecordedSpan, Scope
+
+__all__ = [
+    "CURRENT",
+    "Figures",
+    "Link",
+    "Parent",
+    "Span",
+    "SpanContext",
+    "SpanKind",
+    "StatusCode",
+    "allocate",
+    "configure",
+    "current_span",
+    "fail",
+    "figures",
+    "flush",
+    "format_traceparent",
+    "parse",
+    "record",
+    "shutdown",
+    "shutdown_async",
+    "span",
+    "start_span",
+    "traceparent",
+    "use",
+]
+
+
+class _Current(enum.Enum):
+    CURRENT = "current"
+
+
+CURRENT: Final = _Current.CURRENT
+Parent: TypeAlias = Span | SpanContext | Literal[_Current.CURRENT] | None
+
+_SCOPE: Final[Scope] = ("mesh", "")
+_SAMPLING_BITS: Final = 56
+_SAMPLING_MASK: Final = (1 << _SAMPLING_BITS) - 1
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
+    re.ASCII,
+)
+_MAX_TRACEPARENT: Final = 256
+
+
+def _discard(span: RecordedSpan) -> None:
+    """Takes a span that nobody wants to see."""
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    """Where spans go, and how many of the new traces are recorded: `bound` of 2**56."""
+
+    exporter: Exporter | None
+    offer: Callable[[RecordedSpan], None]
+    bound: int
+
+
+_OFF: Final = _Pipeline(None, _discard, 0)
+_pipeline = _OFF
+
+
+def configure(
+    *,
+    service: str,
+    version: str = "",
+    instance: str = "",
+    otlp_url: str | None,
+    sample_ratio: float = 1.0,
+    namespace: str = "bank",
+    environment: str = "",
+    capacity: int = 8_192,
+) -> None:
+    """Starts to record spans and to send them to the collector at `otlp_url`; None: records none.
+
+    `sample_ratio` is the part of new traces that is recorded. `capacity` is the number of spans
+    that may wait. What an earlier call started is shut down first.
+    """
+    global _pipeline
+    if not 0 <= sample_ratio <= 1:
+        raise ValueError(f"a ratio is between 0 and 1, not {sample_ratio}")
+    shutdown()
+    if trace.get_tracer_provider() is not _PROVIDER:
+        trace.set_tracer_provider(_PROVIDER)
+    if otlp_url is None:
+        return
+    resource = {
+        semconv.SERVICE_NAME: service,
+        semconv.SERVICE_NAMESPACE: namespace,
+        semconv.SERVICE_VERSION: version,
+        semconv.SERVICE_INSTANCE_ID: instance,
+        semconv.DEPLOYMENT_ENVIRONMENT_NAME: environment,
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "mesh",
+    }
+    exporter = Exporter(otlp_url, resource, capacity=capacity)
+    exporter.start()
+    _pipeline = _Pipeline(exporter, exporter.offer, round(sample_ratio * (_SAMPLING_MASK + 1)))
+
+
+def shutdown(timeout_s: float = 1.0) -> None:
+    """Sends what waits, for at most `timeout_s`, and stops recording."""
+    global _pipeline
+    stopped, _pipeline = _pipeline, _OFF
+    if stopped.exporter is not None:
+        stopped.exporter.stop(timeout_s)
+
+
+async def shutdown_async(timeout_s: float = 1.0) -> None:
+    """Does what `shutdown` does, without blocking the event loop."""
+    await asyncio.to_thread(shutdown, timeout_s)
+
+
+def flush(timeout_s: float = 1.0) -> bool:
+    """Waits until the spans that have ended are sent; tells whether they are. Blocks."""
+    exporter = _pipeline.exporter
+    return exporter is None or exporter.flush(timeout_s)
+
+
+def figures() -> Figures:
+    """Counts the spans that were sent, were dropped, and wait."""
+    exporter = _pipeline.exporter
+    return Figures(0, 0, 0) if exporter is None else exporter.figures()
+
+
+def start_span(
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, object] | None = None,
+    parent: Parent = CURRENT,
+    links: Sequence[SpanContext | Link] = (),
+    *,
+    start_ns: int | None = None,
+) -> Span:
+    """Starts a span, which the caller ends with `end()`. It does not become the current one.
+
+    With `parent=None` it begins a new trace. The span does not record if its trace is not sampled.
+    """
+    return _start(_SCOPE, name, kind, attributes, parent, links, start_ns)
+
+
+def allocate(parent: Parent = CURRENT) -> SpanContext:
+    """Makes the ids of a span that is recorded later, with `record`."""
+    trace_id, parent_id, sampled = _resolve(parent)
+    if not sampled and parent_id:
+        return SpanContext(trace_id, parent_id, False, UNSAMPLED)
+    return SpanContext(trace_id, getrandbits(64) or 1, False, SAMPLED if sampled else UNSAMPLED)
+
+
+def record(
+    name: str,
+    kind: SpanKind,
+    context: SpanContext,
+    parent: SpanContext | None,
+    start_ns: int,
+    end_ns: int,
+    attributes: Mapping[str, object] | None = None,
+    links: Sequence[SpanContext | Link] = (),
+    *,
+    error_type: str = "",
+    message: str = "",
+) -> None:
+    """Records a finished span under ids that were made by `allocate`, in nanoseconds since 1970.
+
+    It does nothing if the context is not sampled. `error_type` marks the span as failed.
+    """
+    if not context.is_valid or not context.trace_flags & TraceFlags.SAMPLED:
+        return
+    parent_id = parent.span_id if parent is not None and parent.is_valid else 0
+    finished = RecordedSpan(
+        _pipeline.offer,
+        _SCOPE,
+        name,
+        kind,
+        context.trace_id,
+        context.span_id,
+        parent_id,
+        attributes,
+        _links(links),
+        start_ns,
+    )
+    if error_type:
+        fail(finished, error_type, message)
+    finished.end(end_ns)
+
+
+def fail(span: Span, error_type: str, message: str = "") -> None:
+    """Marks a span as failed. `message` is one of our own, for people; it holds nothing personal.
+
+    `error_type` is of low cardinality: a reason, a status code, the name of an exception's class.
+    """
+    if span.is_recording():
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        span.set_status(StatusCode.ERROR, message)
+
+
+class span:  # noqa: N801
+    """A span around a block of code, and the current one in it.
+
+    If an exception leaves the block, the span is marked as failed with the exception's type;
+    its message is not recorded. Say more with `fail` where the error is known.
+    """
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(
+        self,
+        name: str,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, object] | None = None,
+        parent: Parent = CURRENT,
+        links: Sequence[SpanContext | Link] = (),
+    ) -> None:
+        self._span = _start(_SCOPE, name, kind, attributes, parent, links, None)
+
+    def __enter__(self) -> Span:
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        otel_context.detach(self._token)
+        if kind is not None and issubclass(kind, (Exception, asyncio.CancelledError)):
+            _mark(self._span, kind)
+        self._span.end()
+
+
+class use:  # noqa: N801
+    """Makes a span the current one for a block, and does not end it."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span | SpanContext) -> None:
+        self._span = NonRecordingSpan(span) if isinstance(span, SpanContext) else span
+
+    def __enter__(self) -> Span:
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        otel_context.detach(self._token)
+
+
+def current_span() -> Span:
+    """Gives the current span; one that records nothing and has no valid ids if there is none."""
+    return trace.get_current_span()
+
+
+def traceparent() -> str | None:
+    """Gives the `traceparent` header of the current span (W3C Trace Context); None without one."""
+    current = trace.get_current_span()
+    if type(current) is RecordedSpan:
+        return f"00-{current.trace_id:032x}-{current.span_id:016x}-01"
+    return format_traceparent(current.get_span_context())
+
+
+def format_traceparent(context: SpanContext) -> str | None:
+    """Writes ids as a `traceparent` header; None if they are not valid."""
+    if not context.is_valid:
+        return None
+    sampled = context.trace_flags & TraceFlags.SAMPLED
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled:02x}"
+
+
+def parse(traceparent: str | None, *, trusted: bool = True) -> SpanContext | None:
+    """Reads a `traceparent` header (W3C Trace Context 1). None if there is none or it is invalid.
+
+    Whether a stranger's trace is recorded is not the stranger's decision: `trusted=False` decides
+    by our own ratio.
+    """
+    if not traceparent or len(traceparent) > _MAX_TRACEPARENT:
+        return None
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or (match[1] == "00" and match[5] is not None):
+        return None
+    trace_id = int(match[2], 16)
+    sampled = int(match[4], 16) & TraceFlags.SAMPLED if trusted else _is_sampled(trace_id)
+    return SpanContext(trace_id, int(match[3], 16), True, SAMPLED if sampled else UNSAMPLED)
+
+
+def _is_sampled(trace_id: int) -> bool:
+    return trace_id & _SAMPLING_MASK < _pipeline.bound
+
+
+def _resolve(parent: Parent) -> tuple[int, int, bool]:
+    """Gives the trace, the parent's id (0: none) and whether the trace is recorded."""
+    if parent is CURRENT:
+        parent = trace.get_current_span()
+    if type(parent) is RecordedSpan:
+        return parent.trace_id, parent.span_id, True
+    context = parent.get_span_context() if isinstance(parent, Span) else parent
+    if context is not None and context.is_valid:
+        return context.trace_id, context.span_id, bool(context.trace_flags & TraceFlags.SAMPLED)
+    trace_id = getrandbits(128) or 1
+    return trace_id, 0, _is_sampled(trace_id)
+
+
+def _start(
+    scope: Scope,
+    name: str,
+    kind: SpanKind,
+    attributes: Mapping[str, object] | None,
+    parent: Parent,
+    links: Sequence[SpanContext | Link],
+    start_ns: int | None,
+) -> Span:
+    trace_id, parent_id, sampled = _resolve(parent)
+    pipeline = _pipeline
+    if sampled and pipeline.exporter is not None:
+        return RecordedSpan(
+            pipeline.offer,
+            scope,
+            name,
+            kind,
+            trace_id,
+            getrandbits(64) or 1,
+            parent_id,
+            attributes,
+            _links(links) if links else None,
+            start_ns,
+        )
+    flags = SAMPLED if sampled else UNSAMPLED
+    return NonRecordingSpan(SpanContext(trace_id, parent_id or getrandbits(64) or 1, False, flags))
+
+
+def _links(links: Sequence[SpanContext | Link]) -> list[Link] | None:
+    made = [link if isinstance(link, Link) else Link(link) for link in links]
+    return [link for link in made if link.context.is_valid] or None
+
+
+def _mark(span: Span, kind: type[BaseException]) -> None:
+    if span.is_recording() and getattr(span, "error", None) is None:
+        fail(span, kind.__qualname__)
+
+
+_PROVIDER: Final = Provider(_start)
+
+
+atexit.register(shutdown)
