@@ -1,0 +1,74 @@
+"""What a unit of work leaves behind beside its own rows: events to be told, sagas to be run.
+
+Both are rows, written in the unit's transaction. The relay reads the first, the saga runner the
+second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from google.protobuf.message import Message
+
+from .statement import sql
+
+__all__ = ["Envelope", "NewSaga", "Seal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An event as it is kept and sent: CloudEvents headers around a serialized message."""
+
+    event_id: str
+    subject: str
+    type: str
+    key: str
+    version: int
+    headers: Mapping[str, str]
+    payload: bytes
+    created_at_us: int
+
+
+class NewSaga(NamedTuple):
+    """A saga that a unit of work starts: the arguments of `START_SAGA`, in order."""
+
+    saga: str
+    entity_id: str
+    due_at_us: int
+    traceparent: str
+    started_at_us: int
+
+
+Seal: TypeAlias = Callable[[Message, int], Envelope]
+"""Puts an event and its version into an envelope. Called in the context of the unit of work."""
+
+KEEP_EVENT = sql(
+    "INSERT INTO outbox"
+    " (event_id, subject, type, key, version, headers, payload, created_at_us)"
+    " VALUES (:event_id, :subject, :type, :key, :version, :headers, :payload, :created_at_us)"
+)
+
+# A saga that was started before is left as it is: the door that starts it may be knocked on twice.
+START_SAGA = sql(
+    "INSERT INTO sagas (saga, entity_id, status, due_at_us, attempts, owner, lease_until_us,"
+    " traceparent, started_at_us)"
+    " VALUES (:saga, :entity_id, 'running', :due_at_us, 0, '', 0, :traceparent, :started_at_us)"
+    " ON CONFLICT (saga, entity_id) DO NOTHING"
+)
+
+
+def event_row(envelope: Envelope) -> tuple[object, ...]:
+    """The arguments of `KEEP_EVENT`, in order."""
+    return (
+        envelope.event_id,
+        envelope.subject,
+        envelope.type,
+        envelope.key,
+        envelope.version,
+        json.dumps(dict(envelope.headers), separators=(",", ":")),
+        envelope.payload,
+        envelope.created_at_us,
+    )

@@ -1,0 +1,157 @@
+"""The mesh's own tables, which every service has in its own database.
+
+They are declared here for the migrations to be checked against; the code that uses them speaks SQL.
+Times are microseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Index, Integer, MetaData, Text, text
+from sqlmodel import Field, SQLModel
+
+__all__ = [
+    "Cursor",
+    "DeadLetter",
+    "Inbox",
+    "InboxVersion",
+    "Lease",
+    "MeshTable",
+    "Outbox",
+    "Saga",
+    "SagaStep",
+]
+
+
+class MeshTable(SQLModel):
+    """The base of the mesh's tables, which are kept apart from those of the services."""
+
+    metadata: ClassVar[MetaData] = MetaData()
+
+
+class Outbox(MeshTable, table=True):
+    """Events that were committed with the change they report; `sent_at_us` is null until acked."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index(
+            "outbox_unsent",
+            "id",
+            sqlite_where=text("sent_at_us IS NULL"),
+            postgresql_where=text("sent_at_us IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    # Only an INTEGER is a rowid to SQLite, where it has 64 bits anyway.
+    id: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    event_id: str = Field(sa_type=Text)
+    subject: str = Field(sa_type=Text)
+    type: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    version: int = Field(sa_type=BigInteger)
+    headers: str = Field(sa_type=Text)
+    payload: bytes
+    created_at_us: int = Field(sa_type=BigInteger)
+    sent_at_us: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Inbox(MeshTable, table=True):
+    """Events that a reaction has applied: a repeat finds its row, and does nothing."""
+
+    __tablename__ = "inbox"
+
+    consumer: str = Field(primary_key=True, sa_type=Text)
+    event_id: str = Field(primary_key=True, sa_type=Text)
+    applied_at_us: int = Field(sa_type=BigInteger)
+
+
+class InboxVersion(MeshTable, table=True):
+    """The version of each key that a reaction has applied last."""
+
+    __tablename__ = "inbox_versions"
+
+    consumer: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(sa_type=BigInteger)
+
+
+class Cursor(MeshTable, table=True):
+    """How far a projection has read a stream."""
+
+    __tablename__ = "cursors"
+
+    projection: str = Field(primary_key=True, sa_type=Text)
+    stream: str = Field(primary_key=True, sa_type=Text)
+    sequence: int = Field(sa_type=BigInteger)
+
+
+class Saga(MeshTable, table=True):
+    """A saga: `running` until it is `done`. Whoever holds the lease runs it."""
+
+    __tablename__ = "sagas"
+    __table_args__ = (
+        Index(
+            "sagas_running",
+            "due_at_us",
+            sqlite_where=text("status = 'running'"),
+            postgresql_where=text("status = 'running'"),
+        ),
+    )
+
+    saga: str = Field(primary_key=True, sa_type=Text)
+    entity_id: str = Field(primary_key=True, sa_type=Text)
+    status: str = Field(sa_type=Text)
+    due_at_us: int = Field(sa_type=BigInteger)
+    attempts: int = Field(sa_type=Integer)
+    owner: str = Field(sa_type=Text)
+    lease_until_us: int = Field(sa_type=BigInteger)
+    traceparent: str = Field(sa_type=Text)
+    started_at_us: int = Field(sa_type=BigInteger)
+    ended_at_us: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class SagaStep(MeshTable, table=True):
+    """The answer to a step: `done`, or `refused` with a reason and a message."""
+
+    __tablename__ = "saga_steps"
+
+    saga: str = Field(primary_key=True, sa_type=Text)
+    entity_id: str = Field(primary_key=True, sa_type=Text)
+    step: str = Field(primary_key=True, sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    reason: str = Field(sa_type=Text)
+    message: str = Field(sa_type=Text)
+
+
+class DeadLetter(MeshTable, table=True):
+    """An event that a reaction could not apply, parked for a person to look at."""
+
+    __tablename__ = "dead_letters"
+
+    consumer: str = Field(primary_key=True, sa_type=Text)
+    event_id: str = Field(primary_key=True, sa_type=Text)
+    stream: str = Field(sa_type=Text)
+    sequence: int = Field(sa_type=BigInteger)
+    type: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    payload: bytes
+    headers: str = Field(sa_type=Text)
+    error: str = Field(sa_type=Text)
+    attempts: int = Field(sa_type=Integer)
+    parked_at_us: int = Field(sa_type=BigInteger)
+
+
+class Lease(MeshTable, table=True):
+    """What only one process may do at a time, such as relaying, and who does it until when."""
+
+    __tablename__ = "leases"
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    until_us: int = Field(sa_type=BigInteger)
