@@ -1,0 +1,281 @@
+"""The ASGI application of the edge: one HTTP request is one call of one contract.
+
+The edge decides nothing. It binds a path, a body and three headers (`Authorization`,
+`Idempotency-Key`, `Prefer`) to a request, calls the service that owns the method, and writes the
+answer or the problem. What a method needs of those headers is read from its contract.
+
+A trace that comes from outside is not continued but linked: its flags and its ids are the sender's
+word (W3C Trace Context, 3.4). Every response names its own trace in `traceresponse`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+from google.protobuf.message import Message
+from opentelemetry.trace import SpanKind
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from mesh.errors import InvalidArgument, Unauthenticated, Violation
+from mesh.ids import new_id
+from mesh.rest.binding import Binding
+from mesh.rest.convert import fill, fill_from_text, to_json
+from mesh.rest.problem import MEDIA_TYPE, Problem, problem_of
+from mesh.rpc.context import Outgoing, outgoing
+from meshapi.v1 import options_pb2
+from observability import logs, metrics, semconv, tracing
+
+__all__ = ["Answer", "Call", "Edge", "as_user", "json_response"]
+
+# Far above any request of the contracts, far below what would hurt.
+MAX_BODY_BYTES = 64 * 1024
+# What is too large is read to here and thrown away: who is still sending does not hear an answer.
+MAX_DISCARDED_BYTES = 8 * 1024 * 1024
+MAX_KEY_LENGTH = 255
+DEFAULT_WAIT_S = 1
+MAX_WAIT_S = 4
+WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+
+NAME_TWICE = "a name is given twice"
+UNROUTED = {404: "ROUTE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+
+Call = Callable[[Message], Awaitable[Message]]
+Answer = Callable[[Request], Awaitable[Response]]
+
+log = logs.get_logger(__name__)
+
+
+def json_response(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answers with a value as JSON."""
+    return Response(orjson.dumps(value), status, headers, "application/json")
+
+
+def as_user(request: Request) -> AbstractContextManager[Outgoing]:
+    """Makes the calls of a block on behalf of the user who sent the request.
+
+    Raises `Unauthenticated` when the request carries no bearer token (RFC 6750).
+    """
+    return outgoing(Outgoing(token=_token(request)))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The application: bindings, each with the call that answers it, and routes of its own."""
+
+    calls: Sequence[tuple[Binding, Call]]
+    routes: Sequence[tuple[str, Answer]] = ()
+
+    def app(self) -> Starlette:
+        """Makes the ASGI application."""
+        routes: list[BaseRoute] = [
+            Route(
+                binding.path, _traced(binding.path, _bound(binding, call)), methods=[binding.verb]
+            )
+            for binding, call in self.calls
+        ]
+        routes += [
+            Route(path, _traced(path, answer), methods=["GET"]) for path, answer in self.routes
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """Answers what no route answers, in the form of every other problem."""
+    assert isinstance(error, HTTPException)
+    reason = UNROUTED.get(error.status_code, "HTTP_ERROR")
+    problem = Problem(error.status_code, reason, error.detail, headers=error.headers)
+
+    async def refuse(request: Request) -> NoReturn:
+        raise problem
+
+    return await _traced("", refuse)(request)
+
+
+def _traced(route: str, answer: Answer) -> Answer:
+    """Puts an answer into a trace of its own, and makes a problem of what it raises."""
+
+    async def traced(request: Request) -> Response:
+        began = time.perf_counter()
+        attributes: dict[str, Any] = {
+            semconv.HTTP_REQUEST_METHOD: request.method,
+            semconv.HTTP_ROUTE: route,
+            semconv.URL_SCHEME: request.url.scheme,
+        }
+        outside = tracing.parse(request.headers.get("traceparent"))
+        span = tracing.start_span(
+            f"{request.method} {route}".rstrip(),
+            SpanKind.SERVER,
+            attributes,
+            parent=None,
+            links=[outside] if outside else (),
+        )
+        context = span.get_span_context()
+        trace_id = f"{context.trace_id:032x}"
+        with tracing.use(span):
+            try:
+                response = await answer(request)
+            except Exception as error:
+                problem = problem_of(error, repeatable="idempotency-key" in request.headers)
+                if problem.status >= 500:
+                    tracing.fail(span, problem.reason)
+                if problem.reason == "INTERNAL":
+                    log.exception("unhandled error", extra={"route": route})
+                body = problem.body(trace_id)
+                response = Response(body, problem.status, problem.headers, MEDIA_TYPE)
+        response.headers["traceresponse"] = (
+            f"00-{trace_id}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        )
+        span.set_attribute(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
+        span.end()
+        metrics.HTTP_SERVER_REQUEST_DURATION.record(
+            time.perf_counter() - began, request.method, route, str(response.status_code)
+        )
+        return response
+
+    return traced
+
+
+def _bound(binding: Binding, call: Call) -> Answer:
+    """Binds a request to a call of the method, and the answer to a response."""
+    needs_user = binding.policy.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
+    may_wait = "wait" in binding.method.input_type.fields_by_name
+    key_rule = binding.policy.idempotency_key
+    status = 201 if binding.creates else 200
+
+    async def bound(request: Request) -> Response:
+        out = Outgoing(token=_token(request) if needs_user else None)
+        message: Any = binding.new_request()
+        key = _idempotency_key(request, key_rule) if key_rule else None
+        await _read(binding, request, message)
+        if key_rule:
+            message.request_id = key or new_id()
+        headers = {}
+        if may_wait:
+            seconds = _wait_s(request)
+            message.wait.seconds = seconds
+            if "prefer" in request.headers:
+                headers["Preference-Applied"] = f"wait={seconds}"
+        with outgoing(out):
+            answered = await call(message)
+        if out.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return json_response(to_json(answered), status, headers)
+
+    return bound
+
+
+async def _read(binding: Binding, request: Request, message: Message) -> None:
+    if binding.has_body:
+        fill(message, _decode(await _body(request)))
+        if request.query_params:
+            raise InvalidArgument("INVALID_REQUEST", "This request takes no parameters in its URL.")
+    else:
+        fill_from_text(message, request.query_params.multi_items())
+    if request.path_params:
+        fill_from_text(message, request.path_params.items())
+
+
+async def _body(request: Request) -> bytes:
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
+    if media_type.lower() != "application/json":
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json.")
+    body = bytearray()
+    length = 0
+    try:
+        async for chunk in request.stream():
+            length += len(chunk)
+            if length <= MAX_BODY_BYTES:
+                body += chunk
+            elif length > MAX_DISCARDED_BYTES:
+                break
+    except ClientDisconnect:
+        raise Problem(400, "BODY_INCOMPLETE", "The body ended early.") from None
+    if length > MAX_BODY_BYTES:
+        detail = f"The body may have {MAX_BODY_BYTES} bytes at the most."
+        raise Problem(413, "BODY_TOO_LARGE", detail, headers={"Connection": "close"})
+    return bytes(body)
+
+
+def _decode(body: bytes) -> object:
+    """Decodes JSON (RFC 8259) strictly: UTF-8, no name twice, no fractions, no NaN.
+
+    No contract has a fractional number, so that none may come near money.
+    """
+    if not body.strip():
+        return {}
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_float=_refuse_fraction,
+            parse_constant=_refuse_fraction,
+        )
+    except UnicodeDecodeError:
+        raise InvalidArgument("MALFORMED_JSON", "The body is not UTF-8.") from None
+    except RecursionError:
+        raise InvalidArgument("MALFORMED_JSON", "The body is nested too deeply.") from None
+    except ValueError as fault:
+        raise InvalidArgument("MALFORMED_JSON", f"The body is not JSON: {_fault(fault)}.") from None
+
+
+def _fault(fault: ValueError) -> str:
+    if isinstance(fault, json.JSONDecodeError):
+        return f"{fault.msg.lower()} at line {fault.lineno}, column {fault.colno}"
+    return NAME_TWICE if fault.args == (NAME_TWICE,) else "a number is too long"
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError(NAME_TWICE)
+    return members
+
+
+def _refuse_fraction(text: str) -> NoReturn:
+    raise InvalidArgument(
+        "INVALID_REQUEST",
+        "Numbers are whole: amounts are counted in the currency's smallest unit.",
+        Violation("", "has a number that is not whole"),
+    )
+
+
+def _token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("TOKEN_MISSING", "Sign in first: this needs a bearer token.")
+    return token.strip()
+
+
+def _idempotency_key(request: Request, rule: options_pb2.IdempotencyKey.ValueType) -> str | None:
+    key = request.headers.get("idempotency-key", "").strip().strip('"')
+    if not key:
+        if rule == options_pb2.IDEMPOTENCY_KEY_REQUIRED:
+            raise Problem(
+                400,
+                "IDEMPOTENCY_KEY_MISSING",
+                "A request that moves money needs an Idempotency-Key.",
+            )
+        return None
+    if len(key) > MAX_KEY_LENGTH:
+        raise Problem(
+            400, "IDEMPOTENCY_KEY_INVALID", "An Idempotency-Key has 255 characters at most."
+        )
+    return key
+
+
+def _wait_s(request: Request) -> int:
+    found = WAIT.search(request.headers.get("prefer", ""))
+    return min(int(found[1]), MAX_WAIT_S) if found else DEFAULT_WAIT_S
