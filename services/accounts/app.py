@@ -1,0 +1,17 @@
+"""Puts the service together; the only module that knows all the others."""
+
+from __future__ import annotations
+
+from mesh.chassis import Chassis, Service
+
+from . import handlers
+from .api import AccountsApi
+
+
+def build(chassis: Chassis) -> Service:
+    return Service(
+        name="accounts",
+        api=[AccountsApi(chassis)],
+        projections=[handlers.MEMBERS],
+        reactions=[handlers.OPENING],
+    )

@@ -1,0 +1,178 @@
+"""The ledger over real gRPC, as the mesh's services and the bank's users meet it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bank.accounts.v1 import accounts_pb2 as pb
+from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from bank.accounts.v1.events_pb2 import AccountOpened, EntryPosted
+from bank.money.v1.money_pb2 import Money
+from bank.users.v1.events_pb2 import CompanyOpened, MembershipChanged
+from bank.users.v1.users_pb2 import Role
+from mesh.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from mesh.ids import new_id
+from mesh.testing.harness import Running, running
+from services.accounts.app import build
+
+if TYPE_CHECKING:
+    from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+
+
+@pytest.fixture
+async def accounts(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(build, tmp_path) as service:
+        yield service
+
+
+def brl(minor_units: int) -> Money:
+    return Money(minor_units=minor_units, currency_code="BRL")
+
+
+def entry(payer: str, payee: str, amount: int) -> pb.PostEntryRequest:
+    return pb.PostEntryRequest(
+        entry_id=new_id(),
+        postings=[
+            pb.Posting(account_id=payer, amount=brl(-amount)),
+            pb.Posting(account_id=payee, amount=brl(amount)),
+        ],
+        description="rent",
+    )
+
+
+async def open_account(accounts: Running, owner_id: str) -> str:
+    company_id = new_id()
+    role = Role.ROLE_OWNER
+    member = MembershipChanged(company_id=company_id, user_id=owner_id, role=role)
+    await accounts.tell(CompanyOpened(company_id=company_id, owner_id=owner_id))
+    await accounts.tell(member)
+    return (await accounts.told(AccountOpened))[-1].data.account_id
+
+
+def caller(accounts: Running, workload: str) -> AccountsServiceAsyncStub:
+    return accounts.stub(AccountsServiceStub, workload=workload)
+
+
+async def test_an_owner_sees_the_account_and_nobody_else_does(accounts: Running) -> None:
+    ana, eve = new_id(), new_id()
+    account_id = await open_account(accounts, ana)
+    bff = caller(accounts, "bff")
+    await caller(accounts, "pix").PostEntry(entry("pix-clearing", account_id, 100))
+
+    with accounts.signed_in(ana):
+        (listed,) = (await bff.ListAccounts(pb.ListAccountsRequest())).accounts
+        got = (await bff.GetAccount(pb.GetAccountRequest(account_id=account_id))).account
+    assert got == listed
+    assert (got.balance, got.available, got.version) == (brl(100), brl(100), 1)
+    assert got.status == pb.ACCOUNT_STATUS_OPEN
+
+    with accounts.signed_in(eve):
+        assert not (await bff.ListAccounts(pb.ListAccountsRequest())).accounts
+        with pytest.raises(NotFound):
+            await bff.GetAccount(pb.GetAccountRequest(account_id=account_id))
+    with pytest.raises(Unauthenticated):
+        await bff.ListAccounts(pb.ListAccountsRequest())
+
+
+async def test_an_entry_is_posted_once_and_told_to_both_sides(accounts: Running) -> None:
+    payer, payee = await open_account(accounts, "ana"), await open_account(accounts, "bia")
+    transfers = caller(accounts, "transfers")
+    await transfers.PostEntry(entry("pix-clearing", payer, 100))
+    request = entry(payer, payee, 60)
+
+    first = await transfers.PostEntry(request)
+    again = await transfers.PostEntry(request)
+
+    assert first == again
+    debit, credit = [event.data for event in (await accounts.told(EntryPosted))[-2:]]
+    if debit.account_id == payee:
+        debit, credit = credit, debit
+    assert (debit.amount, debit.balance_after, debit.version) == (brl(-60), brl(40), 2)
+    assert (credit.amount, credit.balance_after, credit.version) == (brl(60), brl(60), 1)
+    assert (debit.counterparty, credit.counterparty) == (payee, payer)
+    assert debit.description == "rent"
+    request.description = "other"
+    with pytest.raises(AlreadyExists) as caught:
+        await transfers.PostEntry(request)
+    assert caught.value.reason == "ENTRY_ID_TAKEN"
+
+
+async def test_refusals_keep_their_reasons_over_the_wire(accounts: Running) -> None:
+    payer, payee = await open_account(accounts, "ana"), await open_account(accounts, "bia")
+    transfers = caller(accounts, "transfers")
+
+    with pytest.raises(FailedPrecondition) as caught:
+        await transfers.PostEntry(entry(payer, payee, 1))
+    assert caught.value.reason == "INSUFFICIENT_FUNDS"
+    request = entry(payer, payee, 1)
+    request.postings[0].amount.minor_units = -2
+    with pytest.raises(InvalidArgument) as unbalanced:
+        await transfers.PostEntry(request)
+    assert unbalanced.value.reason == "ENTRY_UNBALANCED"
+
+
+async def test_a_hold_is_placed_posted_and_released(accounts: Running) -> None:
+    payer, transfers = await open_account(accounts, "ana"), caller(accounts, "transfers")
+    await transfers.PostEntry(entry("pix-clearing", payer, 100))
+    one, two = new_id(), new_id()
+    for hold_id in (one, two):
+        hold = pb.PlaceHoldRequest(hold_id=hold_id, account_id=payer, amount=brl(40))
+        await transfers.PlaceHold(hold)
+
+    await transfers.PostHold(
+        pb.PostHoldRequest(
+            hold_id=one, payee_account_id="pix-clearing", counterparty="ana@example.com"
+        )
+    )
+    await transfers.ReleaseHold(pb.ReleaseHoldRequest(hold_id=two))
+
+    with accounts.signed_in("ana"):
+        request = pb.GetAccountRequest(account_id=payer)
+        account = (await caller(accounts, "bff").GetAccount(request)).account
+    assert (account.balance, account.available) == (brl(60), brl(60))
+    last = (await accounts.told(EntryPosted))[-1].data
+    assert (last.entry_id, last.transfer_id, last.counterparty) == (one, one, "ana@example.com")
+
+
+async def test_only_those_whom_the_contract_names_may_post(accounts: Running) -> None:
+    with pytest.raises(PermissionDenied):
+        await caller(accounts, "statements").PostEntry(entry("treasury", "fees", 1))
+    with pytest.raises(PermissionDenied):
+        await caller(accounts, "transfers").VerifyLedger(pb.VerifyLedgerRequest())
+
+
+async def test_an_account_is_described_to_other_services(accounts: Running) -> None:
+    account_id, transfers = await open_account(accounts, "ana"), caller(accounts, "transfers")
+
+    described = await transfers.DescribeAccount(
+        pb.DescribeAccountRequest(account_id=account_id, user_id="ana")
+    )
+
+    assert (described.currency_code, described.user_may_pay) == ("BRL", True)
+    assert described.status == pb.ACCOUNT_STATUS_OPEN
+    with pytest.raises(NotFound):
+        await transfers.DescribeAccount(pb.DescribeAccountRequest(account_id=new_id()))
+
+
+async def test_an_operator_closes_an_empty_account_and_verifies_the_ledger(
+    accounts: Running,
+) -> None:
+    account_id, operator = await open_account(accounts, "ana"), caller(accounts, "operator")
+
+    closed = await operator.CloseAccount(pb.CloseAccountRequest(account_id=account_id))
+    report = await operator.VerifyLedger(pb.VerifyLedgerRequest())
+
+    assert closed.account.status == pb.ACCOUNT_STATUS_CLOSED
+    assert (report.accounts, report.entries, report.total_minor_units) == (4, 0, 0)
+    assert not report.faults

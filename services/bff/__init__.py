@@ -1,0 +1,7 @@
+"""The edge for apps: the contracts of the services as REST, and nothing of its own.
+
+Owns       nothing
+Asks       users, accounts, transfers, pix, statements, notifications
+Publishes  nothing
+Listens    to nothing
+"""

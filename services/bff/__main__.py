@@ -1,0 +1,8 @@
+"""Runs the service: `python -m services.bff`."""
+
+from mesh.run import main
+
+from .app import build
+
+if __name__ == "__main__":
+    main("bff", build)

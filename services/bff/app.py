@@ -1,0 +1,35 @@
+"""Puts the service together; the only module that knows all the others."""
+
+from __future__ import annotations
+
+from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+from bank.pix.v1.pix_pb2_grpc import PixServiceStub
+from bank.statements.v1.statements_pb2_grpc import StatementsServiceStub
+from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
+from bank.users.v1.users_pb2_grpc import UsersServiceStub
+from mesh.chassis import Chassis, Service
+from mesh.rest import mount
+from meshapi.v1.tokens_pb2_grpc import TokenKeysServiceStub
+
+from .api import Home
+
+STUBS = (
+    ("users", UsersServiceStub),
+    ("users", TokenKeysServiceStub),
+    ("accounts", AccountsServiceStub),
+    ("transfers", TransfersServiceStub),
+    ("pix", PixServiceStub),
+    ("statements", StatementsServiceStub),
+    ("notifications", NotificationsServiceStub),
+)
+
+
+def build(chassis: Chassis) -> Service:
+    home = Home(
+        users=chassis.stub(UsersServiceStub, "users"),
+        accounts=chassis.stub(AccountsServiceStub, "accounts"),
+        transfers=chassis.stub(TransfersServiceStub, "transfers"),
+    )
+    app = mount(chassis, STUBS, title="Bank", routes=[("/v1/home", home.get)])
+    return Service(name="bff", http=app)

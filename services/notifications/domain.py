@@ -1,0 +1,174 @@
+"""Who is told what, and in which words. No gRPC, no NATS, no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol
+
+from mesh.ids import new_id
+from services.money import Money
+
+PAGE_SIZE = 50
+
+SYMBOLS = {"BRL": "R$", "USD": "US$", "EUR": "€"}
+
+FAILURES = {
+    "INSUFFICIENT_FUNDS": "saldo insuficiente",
+    "ACCOUNT_CLOSED": "a conta está encerrada",
+    "ACCOUNT_NOT_FOUND": "a conta não foi encontrada",
+    "PAYEE_NOT_FOUND": "o destinatário não foi encontrado",
+    "CURRENCY_MISMATCH": "a conta é de outra moeda",
+}
+
+
+class Kind(StrEnum):
+    CONFIRMATION = "CONFIRMATION"
+    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - not a password
+    TRANSFER_COMPLETED = "TRANSFER_COMPLETED"
+    TRANSFER_FAILED = "TRANSFER_FAILED"
+    PIX_RECEIVED = "PIX_RECEIVED"
+
+
+# Sent by e-mail alone: who reads the list of their messages has no use for a code.
+CODES = frozenset({Kind.CONFIRMATION, Kind.PASSWORD_RESET})
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    UNDELIVERABLE = "undeliverable"
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where somebody is reached, and the code that the message to them carries, if any."""
+
+    email: str = field(repr=False)
+    full_name: str = field(repr=False)
+    code: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """An e-mail about a message."""
+
+    id: str = field(default_factory=new_id)
+    message_id: str
+    kind: Kind
+    to: str = field(repr=False)
+    subject: str
+    body: str = field(repr=False)
+    code: str = field(repr=False)
+    sent_at_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What a user is told because of one event."""
+
+    id: str = field(default_factory=new_id)
+    event_id: str
+    user_id: str
+    kind: Kind
+    subject: str
+    body: str
+    transfer_id: str = ""
+    created_at_us: int
+    status: Status = Status.PENDING
+
+    @property
+    def needs_code(self) -> bool:
+        return self.kind in CODES
+
+    def mail(self, contact: Contact, now_us: int) -> Mail:
+        """Writes the e-mail."""
+        lines = [f"Olá, {contact.full_name}.", self.body]
+        if contact.code:
+            lines.append(f"Código: {contact.code}")
+        return Mail(
+            message_id=self.id,
+            kind=self.kind,
+            to=contact.email,
+            subject=self.subject,
+            body="\n\n".join(lines),
+            code=contact.code,
+            sent_at_us=now_us,
+        )
+
+    def sent(self) -> Message:
+        return replace(self, status=Status.SENT)
+
+    def undeliverable(self) -> Message:
+        return replace(self, status=Status.UNDELIVERABLE)
+
+
+class Mailer(Protocol):
+    """Delivers a message by e-mail. Asking twice for the same message leaves one e-mail."""
+
+    async def deliver(self, message: Message) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """Why somebody is told something: the event, the user, the transfer or payment, if any."""
+
+    event_id: str
+    user_id: str
+    transfer_id: str = ""
+    now_us: int
+
+    def confirmation(self) -> Message:
+        return self._message(
+            Kind.CONFIRMATION,
+            "Confirme seu e-mail",
+            "Use o código abaixo para confirmar seu e-mail. Ele vale por poucos minutos.",
+        )
+
+    def password_reset(self) -> Message:
+        return self._message(
+            Kind.PASSWORD_RESET,
+            "Crie uma nova senha",
+            "Use o código abaixo para criar uma nova senha. Ele vale por poucos minutos."
+            " Se você não pediu, ignore esta mensagem.",
+        )
+
+    def transfer_completed(self, amount: Money) -> Message:
+        return self._message(
+            Kind.TRANSFER_COMPLETED,
+            "Transferência concluída",
+            f"Sua transferência de {in_words(amount)} foi concluída.",
+        )
+
+    def transfer_failed(self, amount: Money, reason: str) -> Message:
+        why = FAILURES.get(reason, "a operação não foi aceita")
+        return self._message(
+            Kind.TRANSFER_FAILED,
+            "Transferência não realizada",
+            f"Sua transferência de {in_words(amount)} não foi realizada: {why}."
+            " Nenhum valor saiu da sua conta.",
+        )
+
+    def pix_received(self, amount: Money) -> Message:
+        return self._message(
+            Kind.PIX_RECEIVED, "Pix recebido", f"Você recebeu um Pix de {in_words(amount)}."
+        )
+
+    def _message(self, kind: Kind, subject: str, body: str) -> Message:
+        return Message(
+            event_id=self.event_id,
+            user_id=self.user_id,
+            kind=kind,
+            subject=subject,
+            body=body,
+            transfer_id=self.transfer_id,
+            created_at_us=self.now_us,
+        )
+
+
+def in_words(money: Money) -> str:
+    """Writes an amount as people in Brazil do: `R$ 1.234,56`."""
+    whole, cents = divmod(abs(money.minor_units), 100)
+    sign = "-" if money.minor_units < 0 else ""
+    digits = f"{whole:,}".replace(",", ".")
+    return f"{sign}{SYMBOLS.get(money.currency, money.currency)} {digits},{cents:02}"

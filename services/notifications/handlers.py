@@ -1,0 +1,70 @@
+"""Reacts to what the others tell; the inbox and the cursor have already dropped repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bank.accounts.v1 import events_pb2 as accounts
+from bank.pix.v1 import events_pb2 as pix
+from bank.transfers.v1 import events_pb2 as transfers
+from bank.users.v1 import events_pb2 as users
+from bank.users.v1.users_pb2 import CODE_PURPOSE_PASSWORD_RESET
+from mesh.clock import now_us
+from mesh.db import UnitOfWork
+from mesh.events import Event, Projection, Reaction
+from services import wire
+
+from . import store
+from .domain import Occasion
+
+
+async def on_user_registered(work: UnitOfWork, event: Event[users.UserRegistered]) -> None:
+    await store.send(work, occasion(event, event.data.user_id).confirmation())
+
+
+async def on_code_requested(work: UnitOfWork, event: Event[users.CodeRequested]) -> None:
+    why = occasion(event, event.data.user_id)
+    reset = event.data.purpose == CODE_PURPOSE_PASSWORD_RESET
+    await store.send(work, why.password_reset() if reset else why.confirmation())
+
+
+async def on_transfer_completed(
+    work: UnitOfWork, event: Event[transfers.TransferCompleted]
+) -> None:
+    told = event.data
+    why = occasion(event, told.requested_by, told.transfer_id)
+    await store.send(work, why.transfer_completed(wire.from_wire(told.amount)))
+
+
+async def on_transfer_failed(work: UnitOfWork, event: Event[transfers.TransferFailed]) -> None:
+    told = event.data
+    why = occasion(event, told.requested_by, told.transfer_id)
+    await store.send(work, why.transfer_failed(wire.from_wire(told.amount), told.failure_reason))
+
+
+async def on_pix_received(work: UnitOfWork, event: Event[pix.PixReceived]) -> None:
+    told = event.data
+    why = occasion(event, await store.owner_of(work, told.account_id), told.deposit_id)
+    await store.send(work, why.pix_received(wire.from_wire(told.amount)))
+
+
+async def on_account_opened(work: UnitOfWork, event: Event[accounts.AccountOpened]) -> None:
+    await store.add_owner(work, event.data.account_id, event.data.owner_id)
+
+
+def occasion(event: Event[Any], user_id: str, transfer_id: str = "") -> Occasion:
+    return Occasion(event_id=event.id, user_id=user_id, transfer_id=transfer_id, now_us=now_us())
+
+
+# The names are stored.
+NOTIFY = Reaction(
+    name="notify",
+    on={
+        users.UserRegistered: on_user_registered,
+        users.CodeRequested: on_code_requested,
+        transfers.TransferCompleted: on_transfer_completed,
+        transfers.TransferFailed: on_transfer_failed,
+        pix.PixReceived: on_pix_received,
+    },
+)
+OWNERS = Projection(name="owners", on={accounts.AccountOpened: on_account_opened})

@@ -1,0 +1,110 @@
+"""Speaks `bank.pix.v1`, and decides nothing."""
+
+from __future__ import annotations
+
+from bank.pix.v1 import pix_pb2 as pb
+from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
+from mesh.chassis import Chassis
+from mesh.clock import now_us
+from mesh.ids import new_id
+from mesh.rpc import Context, mark_replayed
+from services import wire
+
+from . import store
+from .domain import (
+    OUR_ISPB,
+    OUTSIDE_ISPB,
+    Deposit,
+    Key,
+    Ledger,
+    Payment,
+    Status,
+    end_to_end_id,
+    known_account,
+)
+
+
+class PixApi(PixServiceServicer):
+    """The door of the rail."""
+
+    def __init__(self, chassis: Chassis, ledger: Ledger) -> None:
+        self.chassis = chassis
+        self.ledger = ledger
+
+    async def SendPayment(
+        self, request: pb.SendPaymentRequest, context: Context
+    ) -> pb.SendPaymentResponse:
+        key = Key.parse(request.pix_key)
+        payment = await self.chassis.read(store.find_payment, request.payment_id)
+        if payment is None:
+            asked = to_payment(request, key, await self.ledger.account_of(key))
+            payment = await self.chassis.transact(store.keep_payment, asked)
+        payment.must_be(key.value, wire.from_wire(request.amount), request.description)
+        return pb.SendPaymentResponse(payment=payment_to_wire(payment))
+
+    async def GetPayment(
+        self, request: pb.GetPaymentRequest, context: Context
+    ) -> pb.GetPaymentResponse:
+        payment = await self.chassis.read(store.get_payment, request.payment_id)
+        return pb.GetPaymentResponse(payment=payment_to_wire(payment))
+
+    async def CreateDeposit(
+        self, request: pb.CreateDepositRequest, context: Context
+    ) -> pb.CreateDepositResponse:
+        key = Key.parse(request.account_id or request.pix_key)
+        asked = to_deposit(request, known_account(await self.ledger.account_of(key)))
+        self.chassis.admit()
+        deposit, is_new = await self.chassis.transact(store.keep_deposit, asked)
+        if not is_new:
+            mark_replayed(context)
+        if deposit.status is Status.PENDING and request.HasField("wait"):
+            seconds = request.wait.ToTimedelta().total_seconds()
+            if await self.chassis.wait_for(store.CREDIT_DEPOSIT, deposit.id, seconds):
+                deposit = await self.chassis.read(store.get_deposit, deposit.id)
+        return pb.CreateDepositResponse(deposit=deposit_to_wire(deposit))
+
+
+def to_payment(request: pb.SendPaymentRequest, key: Key, account: str) -> Payment:
+    now = now_us()
+    return Payment(
+        id=request.payment_id,
+        key=key.value,
+        account=account,
+        amount=wire.from_wire(request.amount),
+        description=request.description,
+        end_to_end_id=end_to_end_id(OUR_ISPB, now, request.payment_id),
+        created_at_us=now,
+    )
+
+
+def to_deposit(request: pb.CreateDepositRequest, account: str) -> Deposit:
+    now, deposit_id = now_us(), new_id()
+    return Deposit(
+        id=deposit_id,
+        request_id=request.request_id or None,
+        account=account,
+        amount=wire.from_wire(request.amount),
+        description=request.description,
+        end_to_end_id=end_to_end_id(OUTSIDE_ISPB, now, deposit_id),
+        created_at_us=now,
+    )
+
+
+def payment_to_wire(payment: Payment) -> pb.Payment:
+    return pb.Payment(
+        payment_id=payment.id,
+        end_to_end_id=payment.end_to_end_id,
+        status=pb.PaymentStatus.Value(f"PAYMENT_STATUS_{payment.status.name}"),
+        rejection_code=payment.rejection_code,
+    )
+
+
+def deposit_to_wire(deposit: Deposit) -> pb.Deposit:
+    return pb.Deposit(
+        deposit_id=deposit.id,
+        account_id=deposit.account,
+        amount=wire.to_wire(deposit.amount),
+        status=pb.PaymentStatus.Value(f"PAYMENT_STATUS_{deposit.status.name}"),
+        end_to_end_id=deposit.end_to_end_id,
+        rejection_code=deposit.rejection_code,
+    )

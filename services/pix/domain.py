@@ -1,0 +1,184 @@
+"""Keys, payments that go out, payments that come in. No gRPC, no NATS, no SQL.
+
+Keys and end-to-end ids have the forms of the central bank's manuals (DICT's key formats; the
+message catalogue's EndToEndId).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Protocol
+from uuid import UUID, uuid5
+
+from stdnum.br import cnpj, cpf
+
+from mesh.clock import from_us
+from mesh.errors import AlreadyExists, InvalidArgument, NotFound, Violation
+from services.money import Money
+
+# The participants' numbers (ISPB): ours, and that of everybody else in the sandbox.
+OUR_ISPB = "90400888"
+OUTSIDE_ISPB = "00000208"
+
+LOOPS = UUID("6b3f2c1e-8a57-5d0c-9a44-1f0f0c6a7d21")
+
+EMAIL = re.compile(
+    r"[a-z0-9.!#$&'*+/=?^_`{|}~-]+@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+"
+)
+PHONE = re.compile(r"\+[1-9][0-9]{7,14}")
+RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MOST_EMAIL_CHARACTERS = 77
+
+# How the outside answers in the sandbox: the key says it.
+REJECTED = re.compile(r"reject-([a-z0-9_]{2,35})@sandbox\.example")
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class KeyKind(StrEnum):
+    """What a Pix key is."""
+
+    CPF = "cpf"
+    CNPJ = "cnpj"
+    EMAIL = "email"
+    PHONE = "phone"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A Pix key in the form in which the directory knows it."""
+
+    kind: KeyKind
+    value: str
+
+    @classmethod
+    def parse(cls, written: str) -> Key:
+        """Reads a key as people write it. Raises `InvalidArgument` if it is none."""
+        text = written.strip().lower()
+        if "@" in text and len(text) <= MOST_EMAIL_CHARACTERS and EMAIL.fullmatch(text):
+            return cls(KeyKind.EMAIL, text)
+        if RANDOM.fullmatch(text):
+            return cls(KeyKind.RANDOM, text)
+        if PHONE.fullmatch(text):
+            return cls(KeyKind.PHONE, text)
+        # A number of one digit alone has right check digits, and is nobody's.
+        if text.isascii() and cpf.is_valid(text) and len(set(cpf.compact(text))) > 1:
+            return cls(KeyKind.CPF, cpf.compact(text))
+        if text.isascii() and cnpj.is_valid(text):
+            return cls(KeyKind.CNPJ, cnpj.compact(text))
+        raise InvalidArgument(
+            "INVALID_PIX_KEY",
+            "This is no Pix key.",
+            Violation("pix_key", "must be a CPF, a CNPJ, an e-mail, a phone or a random key"),
+        )
+
+
+def known_account(account: str) -> str:
+    if not account:
+        raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
+    return account
+
+
+class Status(StrEnum):
+    """How far a payment has come. The names are those of the contract; the values are stored."""
+
+    PENDING = "pending"
+    SETTLED = "settled"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deposit:
+    """A payment that comes in, to an account of ours."""
+
+    id: str
+    request_id: str | None
+    account: str
+    amount: Money
+    description: str
+    end_to_end_id: str
+    created_at_us: int
+    status: Status = Status.PENDING
+    rejection_code: str = ""
+
+    def must_repeat(self, earlier: Deposit) -> None:
+        asked = (self.account, self.amount, self.description)
+        if asked != (earlier.account, earlier.amount, earlier.description):
+            raise AlreadyExists("REQUEST_ID_TAKEN", "This request id names another deposit.")
+
+    def settled(self) -> Deposit:
+        return replace(self, status=Status.SETTLED)
+
+    def rejected(self, code: str) -> Deposit:
+        return replace(self, status=Status.REJECTED, rejection_code=code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payment:
+    """A payment that goes out. `account` names the payee if it is an account of ours."""
+
+    id: str
+    key: str
+    account: str
+    amount: Money
+    description: str
+    end_to_end_id: str
+    created_at_us: int
+    status: Status = Status.PENDING
+    rejection_code: str = ""
+
+    def must_be(self, key: str, amount: Money, description: str) -> None:
+        if (self.key, self.amount, self.description) != (key, amount, description):
+            raise AlreadyExists("PAYMENT_ID_TAKEN", "This id names another payment.")
+
+    def settled(self) -> Payment:
+        return replace(self, status=Status.SETTLED)
+
+    def rejected(self, code: str) -> Payment:
+        return replace(self, status=Status.REJECTED, rejection_code=code)
+
+    def as_deposit(self) -> Deposit:
+        """Makes the deposit that a payment to an account of ours is at its other end."""
+        return Deposit(
+            id=str(uuid5(LOOPS, self.id)),
+            request_id=None,
+            account=self.account,
+            amount=self.amount,
+            description=self.description,
+            end_to_end_id=self.end_to_end_id,
+            created_at_us=self.created_at_us,
+        )
+
+
+def outside_answer(key: str) -> str | None:
+    """Tells the code with which the outside rejects a payment to a key; None if it takes it."""
+    rejected = REJECTED.fullmatch(key)
+    return rejected[1].upper() if rejected else None
+
+
+def end_to_end_id(ispb: str, created_at_us: int, payment_id: str) -> str:
+    """Names a payment on the rail: `E`, the sender's ISPB, the minute in UTC, eleven characters."""
+    number = int.from_bytes(sha256(payment_id.encode()).digest())
+    tail = "".join(BASE62[number // 62**place % 62] for place in range(11))
+    return f"E{ispb}{from_us(created_at_us):%Y%m%d%H%M}{tail}"
+
+
+class Ledger(Protocol):
+    """What a payment asks of the ledger. Asking twice for the same deposit is asking once."""
+
+    async def account_of(self, key: Key) -> str:
+        """Names the account of ours that a key stands for; empty if there is none."""
+
+    async def credit(self, deposit: Deposit) -> None: ...
+
+
+class Outside(Protocol):
+    """The other participants of the rail."""
+
+    async def deliver(self, payment: Payment) -> None:
+        """Hands a payment over. Refused with the payee's code."""

@@ -1,0 +1,218 @@
+"""Where payments are kept, those that go out and those that come in."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, MetaData, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from bank.pix.v1 import events_pb2 as events
+from mesh.db import Row, UnitOfWork, sql
+from mesh.errors import NotFound
+from services import wire
+from services.money import Money
+
+from .domain import Deposit, Payment, Status
+
+# Stored.
+DELIVER_PAYMENT = "deliver_payment"
+CREDIT_DEPOSIT = "credit_deposit"
+
+
+class Table(SQLModel):
+    """The base of this service's tables."""
+
+    metadata: ClassVar[MetaData] = MetaData()
+
+
+class PaymentRow(Table, table=True):
+    __tablename__ = "payments"
+    __table_args__ = (
+        UniqueConstraint("end_to_end_id", name="payments_end_to_end"),
+        CheckConstraint("minor_units > 0", name="payments_amount"),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    pix_key: str = Field(max_length=77)
+    account_id: str = Field(max_length=36)
+    minor_units: int = Field(sa_type=BigInteger)
+    currency: str = Field(max_length=3)
+    description: str = Field(max_length=140)
+    end_to_end_id: str = Field(max_length=32)
+    created_at_us: int = Field(sa_type=BigInteger)
+    status: str = Field(max_length=8)
+    rejection_code: str = Field(max_length=64)
+
+
+class DepositRow(Table, table=True):
+    __tablename__ = "deposits"
+    __table_args__ = (
+        UniqueConstraint("request_id", name="deposits_request"),
+        CheckConstraint("minor_units > 0", name="deposits_amount"),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    # Null for the other end of a payment of our own.
+    request_id: str | None = Field(max_length=255)
+    account_id: str = Field(max_length=36)
+    minor_units: int = Field(sa_type=BigInteger)
+    currency: str = Field(max_length=3)
+    description: str = Field(max_length=140)
+    end_to_end_id: str = Field(max_length=32)
+    created_at_us: int = Field(sa_type=BigInteger)
+    status: str = Field(max_length=8)
+    rejection_code: str = Field(max_length=64)
+
+
+KEEP_PAYMENT = sql(
+    "INSERT INTO payments (id, pix_key, account_id, minor_units, currency, description,"
+    " end_to_end_id, created_at_us, status, rejection_code) VALUES (:id, :key, :account, :amount,"
+    " :currency, :description, :end_to_end_id, :created_at_us, :status, '')"
+    " ON CONFLICT (id) DO NOTHING"
+)
+PAYMENT = sql("SELECT * FROM payments WHERE id = :id")
+END_PAYMENT = sql("UPDATE payments SET status = :status, rejection_code = :code WHERE id = :id")
+KEEP_DEPOSIT = sql(
+    "INSERT INTO deposits (id, request_id, account_id, minor_units, currency, description,"
+    " end_to_end_id, created_at_us, status, rejection_code) VALUES (:id, :request_id, :account,"
+    " :amount, :currency, :description, :end_to_end_id, :created_at_us, :status, '')"
+    " ON CONFLICT (request_id) DO NOTHING"
+)
+DEPOSIT = sql("SELECT * FROM deposits WHERE id = :id")
+REPEATED_DEPOSIT = sql("SELECT * FROM deposits WHERE request_id = :request_id")
+END_DEPOSIT = sql("UPDATE deposits SET status = :status, rejection_code = :code WHERE id = :id")
+
+
+async def find_payment(work: UnitOfWork, payment_id: str) -> Payment | None:
+    row = await work.fetch_one(PAYMENT, id=payment_id)
+    return to_payment(row) if row else None
+
+
+async def get_payment(work: UnitOfWork, payment_id: str) -> Payment:
+    payment = await find_payment(work, payment_id)
+    if payment is None:
+        raise NotFound("PAYMENT_NOT_FOUND", "There is no such payment.")
+    return payment
+
+
+async def keep_payment(work: UnitOfWork, payment: Payment) -> Payment:
+    """Keeps a payment and starts it, or finds the one that has its id."""
+    kept = await work.execute(
+        KEEP_PAYMENT,
+        id=payment.id,
+        key=payment.key,
+        account=payment.account,
+        amount=payment.amount.minor_units,
+        currency=payment.amount.currency,
+        description=payment.description,
+        end_to_end_id=payment.end_to_end_id,
+        created_at_us=payment.created_at_us,
+        status=payment.status,
+    )
+    if kept:
+        work.start(DELIVER_PAYMENT, payment.id)
+        return payment
+    return await get_payment(work, payment.id)
+
+
+async def finish_payment(work: UnitOfWork, payment: Payment) -> None:
+    """Keeps how a payment ended, and tells it; so for its other end, if that is here."""
+    await work.execute(
+        END_PAYMENT, id=payment.id, status=payment.status, code=payment.rejection_code
+    )
+    if payment.status is Status.REJECTED:
+        work.publish(
+            events.PixPaymentRejected(payment_id=payment.id, rejection_code=payment.rejection_code)
+        )
+        return
+    work.publish(
+        events.PixPaymentSettled(payment_id=payment.id, end_to_end_id=payment.end_to_end_id)
+    )
+    if payment.account:
+        deposit = payment.as_deposit().settled()
+        await insert_deposit(work, deposit)
+        work.publish(received(deposit))
+
+
+async def keep_deposit(work: UnitOfWork, deposit: Deposit) -> tuple[Deposit, bool]:
+    """Keeps a deposit and starts it, or finds the one that was asked for before.
+
+    Tells the deposit, and whether it is new.
+    """
+    if await insert_deposit(work, deposit):
+        work.start(CREDIT_DEPOSIT, deposit.id)
+        return deposit, True
+    row = await work.fetch_one(REPEATED_DEPOSIT, request_id=deposit.request_id)
+    earlier = to_deposit(row)
+    deposit.must_repeat(earlier)
+    return earlier, False
+
+
+async def insert_deposit(work: UnitOfWork, deposit: Deposit) -> bool:
+    return bool(
+        await work.execute(
+            KEEP_DEPOSIT,
+            id=deposit.id,
+            request_id=deposit.request_id,
+            account=deposit.account,
+            amount=deposit.amount.minor_units,
+            currency=deposit.amount.currency,
+            description=deposit.description,
+            end_to_end_id=deposit.end_to_end_id,
+            created_at_us=deposit.created_at_us,
+            status=deposit.status,
+        )
+    )
+
+
+async def get_deposit(work: UnitOfWork, deposit_id: str) -> Deposit:
+    return to_deposit(await work.fetch_one(DEPOSIT, id=deposit_id))
+
+
+async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> None:
+    """Keeps how a deposit ended, and tells it if the money is on the account."""
+    await work.execute(
+        END_DEPOSIT, id=deposit.id, status=deposit.status, code=deposit.rejection_code
+    )
+    if deposit.status is Status.SETTLED:
+        work.publish(received(deposit))
+
+
+def to_payment(row: Row) -> Payment:
+    return Payment(
+        id=row["id"],
+        key=row["pix_key"],
+        account=row["account_id"],
+        amount=Money(row["minor_units"], row["currency"]),
+        description=row["description"],
+        end_to_end_id=row["end_to_end_id"],
+        created_at_us=row["created_at_us"],
+        status=Status(row["status"]),
+        rejection_code=row["rejection_code"],
+    )
+
+
+def to_deposit(row: Row | None) -> Deposit:
+    if row is None:
+        raise NotFound("DEPOSIT_NOT_FOUND", "There is no such deposit.")
+    return Deposit(
+        id=row["id"],
+        request_id=row["request_id"],
+        account=row["account_id"],
+        amount=Money(row["minor_units"], row["currency"]),
+        description=row["description"],
+        end_to_end_id=row["end_to_end_id"],
+        created_at_us=row["created_at_us"],
+        status=Status(row["status"]),
+        rejection_code=row["rejection_code"],
+    )
+
+
+def received(deposit: Deposit) -> events.PixReceived:
+    return events.PixReceived(
+        deposit_id=deposit.id,
+        account_id=deposit.account,
+        amount=wire.to_wire(deposit.amount),
+        end_to_end_id=deposit.end_to_end_id,
+    )

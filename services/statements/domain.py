@@ -1,0 +1,139 @@
+"""How a statement is read: page by page, by those who may, and not too early."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mesh.errors import InvalidArgument, NotFound
+from services.money import Money
+
+PAGE_SIZE = 50
+
+# The largest number that databases keep: later than any time, after any version.
+END = 2**63 - 1
+
+# How long an answer waits for a version (seconds), and how often it looks for one that another
+# process has kept.
+LONGEST_WAIT_S = 0.5
+LOOK_AGAIN_S = 0.1
+
+_MAC_BYTES = 16
+_VERSION_BYTES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of a statement: the posting, word for word, with the balance it left behind.
+
+    `version` numbers the lines of an account, from 1, without a gap.
+    """
+
+    account_id: str
+    version: int
+    entry_id: str
+    transfer_id: str
+    amount: Money
+    balance_after: Money
+    counterparty: str = field(repr=False)
+    description: str = field(repr=False)
+    occurred_at_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is asked of a statement: lines before a version, and within some time (microseconds)."""
+
+    user_id: str
+    account_id: str
+    from_us: int = 0
+    to_us: int = END
+    size: int = PAGE_SIZE
+    before: int = END
+
+    def scope(self) -> bytes:
+        """Says what a page token is good for: the same question of the same user."""
+        return f"{self.user_id} {self.account_id} {self.from_us} {self.to_us}".encode()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Lines, the newest first, and the version that the account's statement has reached."""
+
+    lines: Sequence[Line]
+    has_more: bool
+    as_of_version: int
+
+
+class PageTokens:
+    """Writes where the next page begins so that nobody else can write it.
+
+    A page begins before a version, and lines are only added after all others: a page stays what it
+    is while lines arrive.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def next(self, query: Query, page: Page) -> str:
+        """Writes the token of the page after this one; empty if there is none."""
+        if not page.has_more:
+            return ""
+        before = page.lines[-1].version.to_bytes(_VERSION_BYTES)
+        return urlsafe_b64encode(before + self._mac(query, before)).decode()
+
+    def read(self, query: Query, token: str) -> int:
+        """Reads the version before which a page begins.
+
+        Raises `InvalidArgument` for a token that was not written for this question.
+        """
+        if not token:
+            return END
+        try:
+            written = urlsafe_b64decode(token.encode())
+        except ValueError:
+            raise invalid_page_token() from None
+        before, mac = written[:_VERSION_BYTES], written[_VERSION_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(query, before)):
+            raise invalid_page_token()
+        return int.from_bytes(before)
+
+    def _mac(self, query: Query, before: bytes) -> bytes:
+        said = before + query.scope()
+        return hmac.digest(self._secret, said, hashlib.sha256)[:_MAC_BYTES]
+
+
+class Arrivals:
+    """Wakes those who wait for news of an account. For the event loop only."""
+
+    def __init__(self) -> None:
+        self.watched: dict[str, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def watch(self, account_id: str) -> Iterator[asyncio.Event]:
+        """Gives an event that is set when there is news."""
+        event = asyncio.Event()
+        self.watched.setdefault(account_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            self.watched[account_id].discard(event)
+            if not self.watched[account_id]:
+                del self.watched[account_id]
+
+    def tell(self, account_id: str) -> None:
+        for event in self.watched.get(account_id, ()):
+            event.set()
+
+
+def invalid_page_token() -> InvalidArgument:
+    return InvalidArgument("INVALID_PAGE_TOKEN", "The page token was not made for this request.")
+
+
+def no_such_account() -> NotFound:
+    return NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")

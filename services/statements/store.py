@@ -1,0 +1,160 @@
+"""Where lines are kept, and the copies of what tells who may read them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Boolean, Integer, MetaData, Text
+from sqlmodel import Field, SQLModel
+
+from mesh.db import Row, UnitOfWork, sql
+from services.money import Money
+
+from .domain import Line, Page, Query
+from .projection import Account, Reader
+
+
+class Table(SQLModel):
+    """The base of this service's tables."""
+
+    metadata: ClassVar[MetaData] = MetaData()
+
+
+class LineRow(Table, table=True):
+    __tablename__ = "lines"
+
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True, sa_type=BigInteger)
+    entry_id: str = Field(sa_type=Text)
+    transfer_id: str = Field(sa_type=Text)
+    minor_units: int = Field(sa_type=BigInteger)
+    balance_after: int = Field(sa_type=BigInteger)
+    currency: str = Field(sa_type=Text)
+    counterparty: str = Field(sa_type=Text)
+    description: str = Field(sa_type=Text)
+    occurred_at_us: int = Field(sa_type=BigInteger)
+
+
+class AccountRow(Table, table=True):
+    __tablename__ = "accounts"
+
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    company_id: str = Field(sa_type=Text)
+
+
+class ReaderRow(Table, table=True):
+    __tablename__ = "readers"
+
+    company_id: str = Field(primary_key=True, sa_type=Text)
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    may_read: bool = Field(sa_type=Boolean)
+
+
+class PageSecretRow(Table, table=True):
+    """What page tokens are sealed with: one row, made with the table."""
+
+    __tablename__ = "page_secrets"
+
+    number: int = Field(
+        primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False}
+    )
+    secret: str = Field(sa_type=Text)
+
+
+ADD_LINE = sql(
+    "INSERT INTO lines (account_id, version, entry_id, transfer_id, minor_units, balance_after,"
+    " currency, counterparty, description, occurred_at_us) VALUES (:account, :version, :entry,"
+    " :transfer, :amount, :balance, :currency, :counterparty, :description, :occurred_at)"
+    " ON CONFLICT (account_id, version) DO NOTHING"
+)
+ADD_ACCOUNT = sql(
+    "INSERT INTO accounts (account_id, company_id) VALUES (:account, :company)"
+    " ON CONFLICT (account_id) DO NOTHING"
+)
+ADD_READER = sql(
+    "INSERT INTO readers (company_id, user_id, may_read) VALUES (:company, :user, :may_read)"
+    " ON CONFLICT (company_id, user_id) DO NOTHING"
+)
+SET_READER = sql(
+    "INSERT INTO readers (company_id, user_id, may_read) VALUES (:company, :user, :may_read)"
+    " ON CONFLICT (company_id, user_id) DO UPDATE SET may_read = excluded.may_read"
+)
+REACHED = sql(
+    "SELECT (SELECT MAX(version) FROM lines WHERE lines.account_id = accounts.account_id)"
+    " AS version FROM accounts JOIN readers ON readers.company_id = accounts.company_id"
+    " WHERE accounts.account_id = :account AND readers.user_id = :user AND readers.may_read"
+)
+LINES = sql(
+    "SELECT * FROM lines WHERE account_id = :account AND version < :before"
+    " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us"
+    " ORDER BY version DESC LIMIT :size"
+)
+PAGE_SECRET = sql("SELECT secret FROM page_secrets WHERE number = 1")
+
+
+async def add_line(work: UnitOfWork, line: Line) -> None:
+    await work.execute(
+        ADD_LINE,
+        account=line.account_id,
+        version=line.version,
+        entry=line.entry_id,
+        transfer=line.transfer_id,
+        amount=line.amount.minor_units,
+        balance=line.balance_after.minor_units,
+        currency=line.amount.currency,
+        counterparty=line.counterparty,
+        description=line.description,
+        occurred_at=line.occurred_at_us,
+    )
+
+
+async def add_account(work: UnitOfWork, account: Account) -> None:
+    """Keeps an account, and its first reader unless the users have told of them already."""
+    owner = account.first_reader()
+    await work.execute(ADD_ACCOUNT, account=account.account_id, company=account.company_id)
+    await work.execute(
+        ADD_READER, company=owner.company_id, user=owner.user_id, may_read=owner.may_read
+    )
+
+
+async def set_reader(work: UnitOfWork, reader: Reader) -> None:
+    await work.execute(
+        SET_READER, company=reader.company_id, user=reader.user_id, may_read=reader.may_read
+    )
+
+
+async def find_page(work: UnitOfWork, query: Query) -> Page | None:
+    """Reads a page. None if there is no such account, or the user may not read it."""
+    reached = await work.fetch_one(REACHED, account=query.account_id, user=query.user_id)
+    if reached is None:
+        return None
+    rows = await work.fetch_all(
+        LINES,
+        account=query.account_id,
+        before=query.before,
+        from_us=query.from_us,
+        to_us=query.to_us,
+        size=query.size + 1,
+    )
+    lines = [to_line(row) for row in rows[: query.size]]
+    return Page(lines, has_more=len(rows) > query.size, as_of_version=reached["version"] or 0)
+
+
+async def page_secret(work: UnitOfWork) -> bytes:
+    row = await work.fetch_one(PAGE_SECRET)
+    assert row is not None, "the secret is made with its table"
+    return bytes.fromhex(row["secret"])
+
+
+def to_line(row: Row) -> Line:
+    return Line(
+        account_id=row["account_id"],
+        version=row["version"],
+        entry_id=row["entry_id"],
+        transfer_id=row["transfer_id"],
+        amount=Money(row["minor_units"], row["currency"]),
+        balance_after=Money(row["balance_after"], row["currency"]),
+        counterparty=row["counterparty"],
+        description=row["description"],
+        occurred_at_us=row["occurred_at_us"],
+    )

@@ -1,0 +1,108 @@
+"""The other services, as this one sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.pix.v1 import pix_pb2 as pix
+from mesh.errors import FailedPrecondition, NotFound, Transient
+from services import wire
+from services.money import Money
+
+from .domain import Account, Transfer
+
+if TYPE_CHECKING:
+    from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+    from bank.pix.v1.pix_pb2_grpc import PixServiceAsyncStub
+
+# The account of the bank through which Pix money leaves it.
+CLEARING = "pix-clearing"
+
+
+class AccountsLedger:
+    """The ledger that accounts keeps; an entry, or a hold, is named after its transfer."""
+
+    def __init__(self, stub: AccountsServiceAsyncStub) -> None:
+        self.accounts = stub
+
+    async def describe(self, account_id: str, user_id: str) -> Account | None:
+        """Tells what accounts knows of an account; None if there is no such account."""
+        request = accounts.DescribeAccountRequest(account_id=account_id, user_id=user_id)
+        try:
+            known = await self.accounts.DescribeAccount(request)
+        except NotFound:
+            return None
+        return Account(
+            id=account_id,
+            company_id=known.company_id,
+            currency=known.currency_code,
+            is_open=known.status == accounts.ACCOUNT_STATUS_OPEN,
+            may_pay=known.user_may_pay or None,
+        )
+
+    async def post(self, transfer: Transfer) -> None:
+        await self.accounts.PostEntry(
+            accounts.PostEntryRequest(
+                entry_id=transfer.id,
+                postings=(
+                    posting(transfer.payer, -transfer.amount.minor_units, transfer.amount),
+                    posting(transfer.payee, transfer.amount.minor_units, transfer.amount),
+                ),
+                transfer_id=transfer.id,
+                description=transfer.description,
+            )
+        )
+
+    async def hold(self, transfer: Transfer) -> None:
+        await self.accounts.PlaceHold(
+            accounts.PlaceHoldRequest(
+                hold_id=transfer.id,
+                account_id=transfer.payer,
+                amount=wire.to_wire(transfer.amount),
+            )
+        )
+
+    async def settle(self, transfer: Transfer) -> None:
+        await self.accounts.PostHold(
+            accounts.PostHoldRequest(
+                hold_id=transfer.id,
+                payee_account_id=CLEARING,
+                description=transfer.description,
+                counterparty=transfer.pix_key,
+            )
+        )
+
+    async def release(self, transfer: Transfer) -> None:
+        await self.accounts.ReleaseHold(accounts.ReleaseHoldRequest(hold_id=transfer.id))
+
+
+class PixRail:
+    """The rail behind pix; a payment is named after its transfer."""
+
+    def __init__(
+        self, stub: PixServiceAsyncStub, note_sent: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        self.pix = stub
+        self.note_sent = note_sent
+
+    async def send(self, transfer: Transfer) -> None:
+        request = pix.SendPaymentRequest(
+            payment_id=transfer.id,
+            pix_key=transfer.pix_key,
+            amount=wire.to_wire(transfer.amount),
+            description=transfer.description,
+        )
+        payment = (await self.pix.SendPayment(request)).payment
+        if payment.status == pix.PAYMENT_STATUS_REJECTED:
+            raise FailedPrecondition(payment.rejection_code, "The rail refused the payment.")
+        if payment.status != pix.PAYMENT_STATUS_SETTLED:
+            raise Transient("PAYMENT_PENDING", "The rail has not answered yet.")
+        await self.note_sent(transfer.id, payment.end_to_end_id)
+
+
+def posting(account_id: str, minor_units: int, amount: Money) -> accounts.Posting:
+    return accounts.Posting(
+        account_id=account_id, amount=wire.to_wire(Money(minor_units, amount.currency))
+    )

@@ -1,0 +1,119 @@
+"""The services that transfers asks, in a few lines each, held to their contracts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
+from bank.pix.v1 import pix_pb2 as pix
+from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
+from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
+from mesh.ids import new_id
+
+
+class Accounts(AccountsServiceServicer):
+    """A ledger of balances. `known` says whose account each is; entries have one answer."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+        self.balances: dict[str, int] = {}
+        self.held: dict[str, tuple[str, int]] = {}
+        self.entries: set[str] = set()
+        self.settled: list[accounts.PostHoldRequest] = []
+
+    def open(self, owner_id: str, balance: int = 0) -> str:
+        account_id = new_id()
+        self.known[account_id] = owner_id
+        self.balances[account_id] = balance
+        return account_id
+
+    async def DescribeAccount(
+        self, request: accounts.DescribeAccountRequest, context: Any
+    ) -> accounts.DescribeAccountResponse:
+        owner_id = self.known.get(request.account_id)
+        if owner_id is None:
+            raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
+        return accounts.DescribeAccountResponse(
+            company_id=f"company of {owner_id}"[:36],
+            status=accounts.ACCOUNT_STATUS_OPEN,
+            currency_code="BRL",
+            user_may_pay=owner_id == request.user_id,
+        )
+
+    async def PostEntry(
+        self, request: accounts.PostEntryRequest, context: Any
+    ) -> accounts.PostEntryResponse:
+        if request.entry_id not in self.entries:
+            for posting in request.postings:
+                self.take(posting.account_id, -posting.amount.minor_units)
+            self.entries.add(request.entry_id)
+        return accounts.PostEntryResponse()
+
+    async def PlaceHold(
+        self, request: accounts.PlaceHoldRequest, context: Any
+    ) -> accounts.PlaceHoldResponse:
+        if request.hold_id not in self.held:
+            self.take(request.account_id, request.amount.minor_units)
+            self.held[request.hold_id] = (request.account_id, request.amount.minor_units)
+        return accounts.PlaceHoldResponse()
+
+    async def PostHold(
+        self, request: accounts.PostHoldRequest, context: Any
+    ) -> accounts.PostHoldResponse:
+        del self.held[request.hold_id]
+        self.settled.append(request)
+        return accounts.PostHoldResponse()
+
+    async def ReleaseHold(
+        self, request: accounts.ReleaseHoldRequest, context: Any
+    ) -> accounts.ReleaseHoldResponse:
+        account_id, amount = self.held.pop(request.hold_id, ("", 0))
+        if account_id:
+            self.balances[account_id] += amount
+        return accounts.ReleaseHoldResponse()
+
+    def take(self, account_id: str, amount: int) -> None:
+        if self.balances[account_id] < amount:
+            raise FailedPrecondition("INSUFFICIENT_FUNDS", "The account has not enough funds.")
+        self.balances[account_id] -= amount
+
+    def GetAccount(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def ListAccounts(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def CloseAccount(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def VerifyLedger(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class Pix(PixServiceServicer):
+    """A rail that takes a payment at the second time of asking."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, int] = {}
+
+    async def SendPayment(
+        self, request: pix.SendPaymentRequest, context: Any
+    ) -> pix.SendPaymentResponse:
+        if request.pix_key == "nonsense":
+            raise InvalidArgument("INVALID_PIX_KEY", "This is no Pix key.")
+        self.asked[request.payment_id] = self.asked.get(request.payment_id, 0) + 1
+        payment = pix.Payment(payment_id=request.payment_id, status=pix.PAYMENT_STATUS_PENDING)
+        if self.asked[request.payment_id] > 1:
+            payment.status = pix.PAYMENT_STATUS_SETTLED
+            payment.end_to_end_id = f"E{request.payment_id[:31]}"
+        if "reject" in request.pix_key:
+            payment.status = pix.PAYMENT_STATUS_REJECTED
+            payment.rejection_code = "AC03"
+        return pix.SendPaymentResponse(payment=payment)
+
+    def GetPayment(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def CreateDeposit(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError

@@ -1,0 +1,160 @@
+"""The users service on a real database, and people who use it, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from bank.users.v1 import events_pb2 as events
+from bank.users.v1 import users_pb2 as pb
+from mesh.auth.keys import TokenKeys
+from mesh.auth.tokens import TokenVerifier
+from mesh.chassis import Chassis
+from mesh.db import Database, Row, UnitOfWork, sql
+from mesh.rpc import Caller, Context, User
+from mesh.rpc.context import Outgoing, outgoing
+from meshapi.v1 import tokens_pb2
+from services.users import store
+from services.users.api import TokenKeysApi, UsersApi
+from services.users.credentials import Argon2Settings, Passwords
+
+VERSIONS = Path(store.__file__).parent / "migrations"
+
+EMAIL = "Ana@Example.com"
+PASSWORD = "correct horse battery"
+CPF = "529.982.247-25"
+CNPJ = "16.727.230/0001-97"
+
+# No method looks at it.
+CONTEXT = cast(Context, None)
+
+T = TypeVar("T")
+
+
+def cheap(**settings: int) -> Passwords:
+    return Passwords(Argon2Settings(memory_kib=64, time_cost=1, **settings))
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.us = 1_800_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.us
+
+    def go_on(self, us: int) -> None:
+        self.us += us
+
+
+class Users:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+        # Of what a chassis gives, the door needs the two that the database has too.
+        chassis = cast(Chassis, database)
+        self.keys = TokenKeysApi(chassis)
+        self.api = UsersApi(chassis, cheap(), self.keys)
+        self.verifier = TokenVerifier(TokenKeys(self.token_keys), clock=lambda: clock.us / 1e6)
+
+    async def token_keys(self) -> Sequence[tokens_pb2.TokenKey]:
+        answer = await self.keys.ListTokenKeys(tokens_pb2.ListTokenKeysRequest(), CONTEXT)
+        return answer.keys
+
+    async def sign_up(self, email: str = EMAIL, **changes: Any) -> pb.User:
+        request = pb.CreateUserRequest(
+            email=email,
+            password=changes.get("password", PASSWORD),
+            full_name="Ana Lima",
+            cpf=changes.get("cpf", CPF),
+            company=pb.NewCompany(legal_name="Ana Lima ME", cnpj=changes.get("cnpj", CNPJ)),
+        )
+        return (await self.api.CreateUser(request, CONTEXT)).user
+
+    async def code(self, user_id: str, purpose: str = "CONFIRMATION") -> str:
+        value = pb.CodePurpose.Value(f"CODE_PURPOSE_{purpose}")
+        request = pb.IssueCodeRequest(user_id=user_id, purpose=value)
+        return (await self.api.IssueCode(request, CONTEXT)).code
+
+    async def confirm(self, code: str, email: str = EMAIL) -> pb.User:
+        request = pb.ConfirmUserRequest(email=email, code=code)
+        return (await self.api.ConfirmUser(request, CONTEXT)).user
+
+    async def confirmed(self, email: str = EMAIL) -> str:
+        user = await self.sign_up(email)
+        await self.confirm(await self.code(user.user_id), email)
+        return user.user_id
+
+    async def reset(self, code: str, password: str, email: str = EMAIL) -> None:
+        request = pb.ResetPasswordRequest(email=email, code=code, new_password=password)
+        await self.api.ResetPassword(request, CONTEXT)
+
+    async def sign_in(
+        self, password: str = PASSWORD, email: str = EMAIL, totp: str = ""
+    ) -> pb.CreateSessionResponse:
+        request = pb.CreateSessionRequest(email=email, password=password, totp=totp)
+        return await self.api.CreateSession(request, CONTEXT)
+
+    async def refresh(self, token: str) -> pb.RefreshSessionResponse:
+        request = pb.RefreshSessionRequest(refresh_token=token)
+        return await self.api.RefreshSession(request, CONTEXT)
+
+    async def user_of(self, access_token: str) -> User:
+        return await self.verifier.verify(access_token)
+
+    async def call(
+        self, method: Callable[[Any, Context], Awaitable[T]], request: Message, token: str
+    ) -> T:
+        """Calls a method as the user whom a token names."""
+        with as_user(await self.user_of(token)):
+            return await method(request, CONTEXT)
+
+    async def me(self, token: str) -> pb.GetMeResponse:
+        return await self.call(self.api.GetMe, pb.GetMeRequest(), token)
+
+    async def sign_out(self, token: str) -> None:
+        await self.call(self.api.DeleteCurrentSession, pb.DeleteCurrentSessionRequest(), token)
+
+    async def sign_out_everywhere(self, token: str) -> None:
+        await self.call(self.api.DeleteSessions, pb.DeleteSessionsRequest(), token)
+
+    async def begin_totp(self, token: str) -> pb.CreateTotpResponse:
+        return await self.call(self.api.CreateTotp, pb.CreateTotpRequest(), token)
+
+    async def confirm_totp(self, token: str, code: str) -> None:
+        await self.call(self.api.ConfirmTotp, pb.ConfirmTotpRequest(code=code), token)
+
+    async def rows(self, text: str, **parameters: object) -> list[Row]:
+        async def unit(work: UnitOfWork) -> list[Row]:
+            return await work.fetch_all(sql(text), **parameters)
+
+        return await self.database.read(unit)
+
+    async def told(self) -> list[str]:
+        """Names what was told, in order, with its key's version."""
+        rows = await self.rows("SELECT type, version FROM outbox ORDER BY id")
+        return [f"{row['type'].rpartition('.')[2]} {row['version']}" for row in rows]
+
+    async def last_told(self, kind: type[events.SessionsRevoked]) -> events.SessionsRevoked:
+        rows = await self.rows(
+            "SELECT payload FROM outbox WHERE type = :type ORDER BY id DESC LIMIT 1",
+            type=kind.DESCRIPTOR.full_name,
+        )
+        return kind.FromString(bytes(rows[0]["payload"]))
+
+    async def everything_kept(self) -> str:
+        """Gives all that is in the database, as text."""
+        tables = [*store.Table.metadata.tables, "outbox", "sagas"]
+        rows = [row for table in tables for row in await self.rows(f"SELECT * FROM {table}")]
+        return str([tuple(dict(row).values()) for row in rows])
+
+
+@contextmanager
+def as_user(user: User) -> Iterator[None]:
+    with outgoing(Outgoing(caller=Caller("bff", user))):
+        yield
