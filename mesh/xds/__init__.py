@@ -1,0 +1,16 @@
+"""The control plane (xDS v3, state of the world), and what a process needs to follow it.
+
+catalogue      which services there are, and which instances; no I/O
+resources      what a service looks like in xDS; a pure function
+snapshot       the resources of this moment, each with its version; no I/O
+subscription   one client's stream: what it wants, has, accepted or refused; no I/O
+publisher      from a change in the catalogue to the clients
+registry       `meshapi.v1.RegistryService`: an instance lives as long as its stream
+server         the discovery service (ADS)
+store          the catalogue on disk
+admin          what operators ask over HTTP
+plane          all of it together; `python -m mesh.xds` runs it
+bootstrap      what a gRPC client must know to follow the control plane
+together       the two sides of a stream
+lease          how a process stays registered
+"""
