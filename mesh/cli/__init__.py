@@ -1,0 +1,1 @@
+"""The command. Generic: what it runs is told to it as a `Project`."""

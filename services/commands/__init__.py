@@ -1,0 +1,1 @@
+"""The commands that know what a bank is."""
