@@ -1,0 +1,216 @@
+"""The loop of a projection: one stream, in order, its cursor in the transaction of its rows.
+
+The server keeps no state for it: an ephemeral consumer without acks reads on from the cursor, and
+whatever goes wrong, the loop starts over there. Nothing is seen twice and nothing is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.trace import Span
+
+from mesh.db import Database, UnitOfWork, sql
+from mesh.errors import Transient
+from mesh.ids import new_id
+from observability import metrics, tracing
+
+from . import Event
+from .backoff import Backoff
+from .jetstream import ApiError, Connection, Jetstream
+from .pull import Pull
+from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
+
+__all__ = ["ProjectionLoop"]
+
+_BATCH: Final = 200
+_BUFFER: Final = 1_000
+_INACTIVE_S: Final = 60
+
+_OPEN_CURSOR = sql(
+    "INSERT INTO cursors (projection, stream, sequence) VALUES (:projection, :stream, 0)"
+    " ON CONFLICT (projection, stream) DO NOTHING"
+)
+_CURSOR = sql("SELECT sequence FROM cursors WHERE projection = :projection AND stream = :stream")
+_MOVE_CURSOR = sql(
+    "UPDATE cursors SET sequence = :after"
+    " WHERE projection = :projection AND stream = :stream AND sequence = :before"
+)
+
+Entry = tuple[Route, Event[Any], Span]
+
+logger = logging.getLogger(__name__)
+
+
+class CursorMoved(Transient):
+    """Another process has applied these events."""
+
+    def __init__(self) -> None:
+        super().__init__("CURSOR_MOVED", "The projection was moved on by another process.")
+
+
+class ProjectionLoop:
+    """Applies the events of one stream to a projection, for as long as it runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        jetstream: Jetstream,
+        *,
+        service: str,
+        name: str,
+        stream: str,
+        routes: Mapping[str, Route],
+        retry_s: float = 0.05,
+    ) -> None:
+        self._database = database
+        self._jetstream = jetstream
+        self._name = name
+        self._stream = stream
+        self._routes = routes
+        self._retry_s = retry_s
+        self._consumer = f"{service}-{name}"
+        self._cursor = 0
+        self._problem = ""
+
+    def missing(self) -> str | None:
+        """Says why the projection does not move, if it does not."""
+        return f"projection {self._name}: {self._problem}" if self._problem else None
+
+    async def run(self) -> None:
+        """Reads and applies until it is cancelled."""
+        backoff = Backoff(first_s=self._retry_s, cap_s=5.0)
+        while True:
+            started_at = time.monotonic()
+            try:
+                await self._read()
+            except (Transient, ApiError) as error:
+                if time.monotonic() - started_at > 10:
+                    backoff.reset()
+                logger.info("projection %s reads %s anew: %s", self._name, self._stream, error)
+                await asyncio.sleep(backoff.next())
+
+    async def _read(self) -> None:
+        """Reads on from the cursor until something goes wrong."""
+        self._cursor = await self._database.transact(_open_cursor, self._name, self._stream)
+        connection = await self._jetstream.connection()
+        self._check_history(await wait_for_stream(connection, self._stream))
+        consumer = await self._create_consumer(connection)
+        expected = 1
+        async with Pull(connection, self._stream, consumer, buffer=_BUFFER) as pull:
+            while True:
+                messages = await pull.take(_BATCH)
+                batch = [Incoming(each, self._stream, self._routes) for each in messages]
+                for incoming in batch:
+                    if incoming.place.delivery != expected:
+                        raise Transient("DELIVERY_LOST", "A delivery of the stream was lost.")
+                    expected += 1
+                await self._insist(batch)
+                lag = batch[-1].place.pending
+                metrics.PROJECTION_LAG.set(lag, f"{self._name} {self._stream}")
+
+    def _check_history(self, state: Mapping[str, int]) -> None:
+        """Stops at a stream that is not the one we have read, or has lost what we have not."""
+        problem = ""
+        if state["last_seq"] < self._cursor:
+            problem = f"{self._stream} ends at {state['last_seq']}, before what was read"
+        elif self._cursor and state["first_seq"] > self._cursor + 1:
+            problem = f"{self._stream} begins at {state['first_seq']}, after what was read"
+        if problem:
+            self._problem = f"{problem} ({self._cursor}): rebuild the projection"
+            raise Transient("STREAM_REPLACED", self._problem)
+        self._problem = ""
+
+    async def _create_consumer(self, connection: Connection) -> str:
+        name = f"{self._consumer}-{new_id()}"
+        config = {
+            "name": name,
+            "ack_policy": "none",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self._cursor + 1,
+            "filter_subjects": [route.kind.subjects for route in self._routes.values()],
+            "inactive_threshold": _INACTIVE_S * 1_000_000_000,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        body = {"stream_name": self._stream, "config": config, "action": "create"}
+        await connection.api(f"CONSUMER.CREATE.{self._stream}.{name}", body)
+        return name
+
+    async def _insist(self, batch: Sequence[Incoming]) -> None:
+        """Applies events until they are applied; one that fails is tried alone, for ever."""
+        backoff = Backoff(first_s=self._retry_s, cap_s=5.0)
+        while True:
+            try:
+                await self._apply(batch)
+            except CursorMoved:
+                raise
+            except Exception as error:
+                if len(batch) > 1:
+                    for incoming in batch:
+                        await self._insist([incoming])
+                    return
+                place = f"{self._stream} {batch[0].place.sequence}"
+                self._problem = f"{place}: {describe_error(error)}"
+                logger.error("projection %s stands at %s", self._name, place, exc_info=error)
+                await asyncio.sleep(backoff.next())
+            else:
+                self._problem = ""
+                return
+
+    async def _apply(self, batch: Sequence[Incoming]) -> None:
+        """Applies events and moves the cursor, in one transaction. Raises what a handler raises."""
+        after = batch[-1].place.sequence
+        entries: list[Entry] = []
+        started_at = time.perf_counter()
+        error_type = ""
+        try:
+            for incoming in batch:
+                if incoming.route is not None:
+                    event = incoming.open()
+                    span = span_of(incoming, event, self._consumer)
+                    entries.append((incoming.route, event, span))
+            # One event is one trace; the transaction of many belongs to none of theirs.
+            with tracing.use(entries[0][2]) if len(entries) == 1 else contextlib.nullcontext():
+                await self._database.transact(self._keep, entries, self._cursor, after)
+        except BaseException as error:
+            error_type = type(error).__qualname__
+            raise
+        finally:
+            duration = time.perf_counter() - started_at
+            for route, _, span in entries:
+                self._report(route, span, error_type, duration)
+        self._cursor = after
+
+    def _report(self, route: Route, span: Span, error_type: str, duration_s: float) -> None:
+        if error_type:
+            tracing.fail(span, error_type)
+        span.end()
+        template = route.kind.template
+        metrics.MESSAGING_CLIENT_CONSUMED_MESSAGES.add(1, template, self._consumer)
+        metrics.MESSAGING_PROCESS_DURATION.record(duration_s, template, self._consumer, error_type)
+
+    async def _keep(
+        self, work: UnitOfWork, entries: Sequence[Entry], before: int, after: int
+    ) -> None:
+        moved = await work.execute(
+            _MOVE_CURSOR, projection=self._name, stream=self._stream, before=before, after=after
+        )
+        if not moved:
+            raise CursorMoved
+        for route, event, span in entries:
+            with tracing.use(span):
+                await route.handle(work, event)
+
+
+async def _open_cursor(work: UnitOfWork, projection: str, stream: str) -> int:
+    await work.execute(_OPEN_CURSOR, projection=projection, stream=stream)
+    row = await work.fetch_one(_CURSOR, projection=projection, stream=stream)
+    assert row is not None
+    sequence: int = row["sequence"]
+    return sequence

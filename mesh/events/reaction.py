@@ -1,0 +1,303 @@
+"""The loop of a reaction: a durable pull consumer, its inbox in the transaction of what it does.
+
+Order is kept by key. When the loop starts, or starts over, the consumer is reset to its ack floor:
+what was delivered and not acked comes again at once and in order, not after the ack wait and behind
+younger events. What had been applied is found in the inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.trace import Span
+
+from mesh.clock import now_us
+from mesh.db import Database, UnitOfWork, sql
+from mesh.errors import Transient
+from observability import metrics, tracing
+
+from . import Event
+from .backoff import Backoff
+from .deadletters import BEHIND, count_parked, park, parked_keys, redrive
+from .jetstream import ApiError, Connection, Jetstream
+from .lanes import Lanes
+from .pull import Pull
+from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
+
+__all__ = ["MAX_TRIES", "ReactionLoop"]
+
+MAX_TRIES: Final = 10
+"""How often an event is tried that nobody can apply, before it is parked."""
+
+_BATCH: Final = 64
+_WINDOW: Final = 256
+_CONCURRENCY: Final = 4
+_ACK_WAIT_S: Final = 30
+_PROGRESS_EVERY_S: Final = 10.0
+_PRUNE_EVERY_S: Final = 600.0
+_KEEP_SEEN_S: Final = 45 * 24 * 3600
+
+_SEEN = sql(
+    "INSERT INTO inbox (consumer, event_id, applied_at_us) VALUES (:consumer, :event_id, :now_us)"
+    " ON CONFLICT (consumer, event_id) DO NOTHING"
+)
+_ADVANCE = sql(
+    "INSERT INTO inbox_versions (consumer, key, version) VALUES (:consumer, :key, :version)"
+    " ON CONFLICT (consumer, key) DO UPDATE SET version = excluded.version"
+    " WHERE inbox_versions.version <= excluded.version"
+)
+# Ids are UUIDv7: they sort by time, and the primary key finds the old ones.
+_PRUNE = sql(
+    "DELETE FROM inbox WHERE consumer = :consumer AND event_id IN (SELECT event_id FROM inbox"
+    " WHERE consumer = :consumer AND event_id < :before ORDER BY event_id LIMIT 1000)"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Item:
+    """A delivery on its way through a lane."""
+
+    __slots__ = ("alone", "backoff", "incoming", "key", "tries")
+
+    def __init__(self, incoming: Incoming, retry_s: float) -> None:
+        self.incoming = incoming
+        self.key = incoming.key
+        self.alone = False
+        self.tries = 0
+        self.backoff = Backoff(first_s=retry_s, cap_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event in the transaction that applies it."""
+
+    incoming: Incoming
+    route: Route
+    event: Event[Any]
+    span: Span
+
+
+class ReactionLoop:
+    """Applies the events of one stream for a reaction, for as long as it runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        jetstream: Jetstream,
+        *,
+        service: str,
+        name: str,
+        stream: str,
+        routes: Mapping[str, Route],
+        retry_s: float = 0.1,
+    ) -> None:
+        self._database = database
+        self._jetstream = jetstream
+        self._stream = stream
+        self._routes = routes
+        self._retry_s = retry_s
+        self.consumer = f"{service}-{name}"
+        self._lanes: Lanes[Item] = Lanes()
+        self._in_flight: dict[int, Item] = {}
+
+    async def run(self) -> None:
+        """Reads and applies until it is cancelled."""
+        backoff = Backoff(first_s=0.05, cap_s=5.0)
+        while True:
+            started_at = time.monotonic()
+            try:
+                await self._session()
+            except* (Transient, ApiError) as errors:
+                if time.monotonic() - started_at > 10:
+                    backoff.reset()
+                logger.info(
+                    "%s reads %s anew: %s", self.consumer, self._stream, errors.exceptions[0]
+                )
+            await asyncio.sleep(backoff.next())
+
+    async def redrive(self, key: str | None = None) -> int:
+        """Applies parked events of this stream, of one key or of all; counts those applied."""
+        applied = await redrive(self._database, self.consumer, self._stream, self._routes, key)
+        await self._count_parked()
+        return applied
+
+    async def _count_parked(self) -> None:
+        parked = await self._database.read(count_parked, self.consumer)
+        metrics.DEAD_LETTERS.set(parked, self.consumer)
+
+    async def _session(self) -> None:
+        """Reads until something goes wrong; what is on its way then, comes again."""
+        connection = await self._jetstream.connection()
+        await wait_for_stream(connection, self._stream)
+        await self._create_consumer(connection)
+        self._lanes = Lanes()
+        self._in_flight = {}
+        await self._count_parked()
+        pull = Pull(connection, self._stream, self.consumer, buffer=_WINDOW)
+        async with pull, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read(pull))
+            tasks.create_task(self._tell_progress(connection))
+            tasks.create_task(self._prune())
+            permits = asyncio.Semaphore(_CONCURRENCY)
+            while True:
+                await permits.acquire()
+                batch = await self._lanes.take(_BATCH)
+                settling = tasks.create_task(self._settle(connection, batch))
+                settling.add_done_callback(lambda _: permits.release())
+
+    async def _create_consumer(self, connection: Connection) -> None:
+        config = {
+            "name": self.consumer,
+            "durable_name": self.consumer,
+            "ack_policy": "explicit",
+            "ack_wait": _ACK_WAIT_S * 1_000_000_000,
+            "max_ack_pending": _WINDOW,
+            "max_deliver": -1,
+            "deliver_policy": "all",
+            "filter_subjects": [route.kind.subjects for route in self._routes.values()],
+        }
+        body = {"stream_name": self._stream, "config": config}
+        await connection.api(f"CONSUMER.CREATE.{self._stream}.{self.consumer}", body)
+        try:
+            await connection.api(f"CONSUMER.RESET.{self._stream}.{self.consumer}", {})
+        except (ApiError, Transient) as error:
+            # A server older than 2.14 cannot: after a crash, order is then by version alone.
+            logger.warning("%s was not reset: %s", self.consumer, error)
+
+    async def _read(self, pull: Pull) -> None:
+        """Puts what comes into the lanes. The window at the server bounds how much that is."""
+        while True:
+            for message in await pull.take(_WINDOW):
+                incoming = Incoming(message, self._stream, self._routes)
+                if incoming.place.sequence not in self._in_flight:
+                    item = Item(incoming, self._retry_s)
+                    self._in_flight[incoming.place.sequence] = item
+                    self._lanes.put(item)
+
+    async def _settle(self, connection: Connection, batch: Sequence[Item]) -> None:
+        """Applies a batch and acks it; what fails is put back, to be tried alone and later."""
+        try:
+            await self._apply([item.incoming for item in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                self._lanes.put_back(batch)
+                return
+            if not await self._give_up(batch[0], error):
+                pause_s = batch[0].backoff.next()
+                asyncio.get_running_loop().call_later(pause_s, self._lanes.put_back, batch)
+                return
+        for item in batch:
+            await connection.send(item.incoming.message.reply, b"+ACK")
+            del self._in_flight[item.incoming.place.sequence]
+        self._lanes.settle(batch)
+
+    async def _give_up(self, item: Item, error: Exception) -> bool:
+        """Counts a failure, and parks the event if it was the last one; tells whether it was."""
+        incoming = item.incoming
+        if isinstance(error, Transient):
+            logger.info("%s will try %s again: %s", self.consumer, incoming.id, error)
+            return False
+        item.tries += 1
+        if item.tries < MAX_TRIES:
+            logger.warning("%s failed at %s", self.consumer, incoming.id, exc_info=error)
+            return False
+        why = describe_error(error)
+        try:
+            await self._database.transact(self._park, incoming, why, item.tries)
+        except Transient as unavailable:
+            logger.info("%s could not park %s: %s", self.consumer, incoming.id, unavailable)
+            return False
+        await self._count_parked()
+        logger.error("%s parked %s of key %s: %s", self.consumer, incoming.id, item.key, why)
+        return True
+
+    async def _park(self, work: UnitOfWork, incoming: Incoming, why: str, tries: int) -> None:
+        await work.execute(_SEEN, consumer=self.consumer, event_id=incoming.id, now_us=now_us())
+        await park(work, incoming, self.consumer, why, tries)
+
+    async def _apply(self, batch: Sequence[Incoming]) -> None:
+        """Applies events in one transaction. Raises what a handler raises."""
+        entries: list[Entry] = []
+        started_at = time.perf_counter()
+        error_type = ""
+        try:
+            for incoming in batch:
+                if incoming.route is not None:
+                    event = incoming.open()
+                    span = span_of(incoming, event, self.consumer)
+                    entries.append(Entry(incoming, incoming.route, event, span))
+            # One event is one trace; the transaction of many belongs to none of theirs.
+            with tracing.use(entries[0].span) if len(entries) == 1 else contextlib.nullcontext():
+                await self._database.transact(self._keep, entries)
+        except BaseException as error:
+            error_type = type(error).__qualname__
+            raise
+        finally:
+            duration = time.perf_counter() - started_at
+            for entry in entries:
+                if error_type:
+                    tracing.fail(entry.span, error_type)
+                entry.span.end()
+                template = entry.route.kind.template
+                metrics.MESSAGING_CLIENT_CONSUMED_MESSAGES.add(1, template, self.consumer)
+                metrics.MESSAGING_PROCESS_DURATION.record(
+                    duration, template, self.consumer, error_type
+                )
+
+    async def _keep(self, work: UnitOfWork, entries: Sequence[Entry]) -> None:
+        parked = await parked_keys(work, self.consumer)
+        now = now_us()
+        for entry in entries:
+            event = entry.event
+            new = await work.execute(_SEEN, consumer=self.consumer, event_id=event.id, now_us=now)
+            if not new:
+                continue
+            if event.key in parked:
+                await park(work, entry.incoming, self.consumer, BEHIND, 0)
+                continue
+            if await self._is_stale(work, event):
+                continue
+            with tracing.use(entry.span):
+                await entry.route.handle(work, event)
+
+    async def _is_stale(self, work: UnitOfWork, event: Event[Any]) -> bool:
+        """Tells whether a later version of the same fact was applied before: a very late repeat.
+
+        Versions are compared for each type: facts of several kinds may share a key.
+        """
+        if not event.version:
+            return False
+        key = f"{event.type}:{event.key}"
+        newest = await work.execute(
+            _ADVANCE, consumer=self.consumer, key=key, version=event.version
+        )
+        if not newest:
+            logger.warning("%s skips %s: it is older than what it knows", self.consumer, event.id)
+        return not newest
+
+    async def _tell_progress(self, connection: Connection) -> None:
+        """Keeps the server from sending again what waits here, or is being worked on."""
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+            for item in tuple(self._in_flight.values()):
+                await connection.send(item.incoming.message.reply, b"+WPI")
+
+    async def _prune(self) -> None:
+        """Forgets events that are older than any stream keeps them."""
+        while True:
+            before_ms = now_us() // 1_000 - _KEEP_SEEN_S * 1_000
+            before = f"{before_ms:012x}"
+            before = f"{before[:8]}-{before[8:]}"
+            await self._database.transact(_forget, self.consumer, before)
+            await asyncio.sleep(_PRUNE_EVERY_S)
+
+
+async def _forget(work: UnitOfWork, consumer: str, before: str) -> None:
+    await work.execute(_PRUNE, consumer=consumer, before=before)
