@@ -85,13 +85,13 @@ class Saga(Generic[T]):
 
     `name` is stored: never change it. `run` is replayed from the top after a crash, so it decides
     by nothing but the entity and the answers to its steps. `finish` saves the end and publishes, in
-    the transaction that closes the saga.
+    the transaction that closes the saga, and gives the entity as it is kept.
     """
 
     name: str
     run: Callable[[T, Journal], Awaitable[T]]
     load: Callable[[UnitOfWork, str], Awaitable[T]]
-    finish: Callable[[UnitOfWork, T], Awaitable[None]]
+    finish: Callable[[UnitOfWork, T], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class SagaRunner:
         self._sagas = {saga.name: saga for saga in sagas}
         self._max_unfinished = max_unfinished
         self._owner = instance or new_id()
-        self._running: dict[Key, asyncio.Task[bool]] = {}
+        self._running: dict[Key, asyncio.Task[Any]] = {}
         self._elsewhere = 0
         self._permits = asyncio.Semaphore(_ATTEMPTS_AT_ONCE)
         self._news = asyncio.Event()
@@ -155,21 +155,22 @@ class SagaRunner:
         if len(self._running) + self._elsewhere >= self._max_unfinished:
             raise Overloaded("TOO_MUCH_UNFINISHED", "Too much is unfinished; try again later.")
 
-    async def wait(self, saga: str, entity_id: str, seconds: float) -> bool:
-        """Waits until a saga has ended, for at most `seconds`; tells whether it has."""
+    async def wait(self, saga: str, entity_id: str, seconds: float) -> Any:
+        """Waits until a saga has ended, for at most `seconds`; gives its entity, or None."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     running = self._running.get((saga, entity_id))
                     if running is not None:
                         await asyncio.wait((running,))
-                        if not running.cancelled() and running.result():
-                            return True
-                    if await self._database.read(_is_done, saga, entity_id):
-                        return True
+                        if not running.cancelled() and running.result() is not None:
+                            return running.result()
+                    ended = await self._database.read(_ended, self._sagas[saga], entity_id)
+                    if ended is not None:
+                        return ended
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            return False
+            return None
 
     def _count(self, name: str) -> int:
         return sum(1 for saga, _ in self._running if saga == name)
@@ -190,10 +191,10 @@ class SagaRunner:
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
-    async def _carry(self, saga: Saga[Any], entity_id: str) -> bool:
+    async def _carry(self, saga: Saga[Any], entity_id: str) -> Any:
         """Carries a saga to its end; what goes wrong with it is tried again, with a pause.
 
-        Tells whether it was this process that ended it.
+        Gives the entity as it ended; None if it was not this process that ended it.
         """
         backoff = Backoff(first_s=0.025, cap_s=2.0)
         bugs = Backoff(first_s=1.0, cap_s=60.0)
@@ -202,7 +203,7 @@ class SagaRunner:
                 return await self._run_once(saga, entity_id)
             except LeaseLost:
                 logger.info("saga %s of %s is run elsewhere", saga.name, entity_id)
-                return False
+                return None
             except Transient as error:
                 logger.info("saga %s of %s begins again: %s", saga.name, entity_id, error)
                 await asyncio.sleep(backoff.next())
@@ -210,14 +211,14 @@ class SagaRunner:
                 logger.exception("saga %s of %s has failed", saga.name, entity_id)
                 await asyncio.sleep(bugs.next())
 
-    async def _run_once(self, saga: Saga[Any], entity_id: str) -> bool:
+    async def _run_once(self, saga: Saga[Any], entity_id: str) -> Any:
         record = await self._database.read(_load, saga, entity_id)
         if record is None:
-            return False
+            return None
         due_at_us, started_at_us = record.row["due_at_us"], record.row["started_at_us"]
         if due_at_us > now_us():
             self._news.set()
-            return False
+            return None
         starter = tracing.parse(record.row["traceparent"])
         # What was scheduled for later is no part of the request that scheduled it.
         is_scheduled = due_at_us > started_at_us
@@ -231,8 +232,7 @@ class SagaRunner:
                 self._database, self._owner, saga.name, entity_id, record.answers, self._permits
             )
             ended = await saga.run(record.entity, journal)
-            await self._database.transact(_end, saga, journal, ended)
-        return True
+            return await self._database.transact(_end, saga, journal, ended)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -282,14 +282,16 @@ async def _load(work: UnitOfWork, saga: Saga[Any], entity_id: str) -> Record | N
     return Record(row, answers, await saga.load(work, entity_id))
 
 
-async def _end(work: UnitOfWork, saga: Saga[T], journal: RunJournal, entity: T) -> None:
+async def _end(work: UnitOfWork, saga: Saga[T], journal: RunJournal, entity: T) -> T:
     await journal.end(work)
-    await saga.finish(work, entity)
+    return await saga.finish(work, entity)
 
 
-async def _is_done(work: UnitOfWork, saga: str, entity_id: str) -> bool:
-    row = await work.fetch_one(_SAGA, saga=saga, entity_id=entity_id)
-    return row is not None and row["status"] == "done"
+async def _ended(work: UnitOfWork, saga: Saga[T], entity_id: str) -> T | None:
+    row = await work.fetch_one(_SAGA, saga=saga.name, entity_id=entity_id)
+    if row is None or row["status"] != "done":
+        return None
+    return await saga.load(work, entity_id)
 
 
 async def _find_claimable(work: UnitOfWork, owner: str, now: int, most: int) -> list[Row]:

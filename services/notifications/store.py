@@ -118,8 +118,9 @@ async def get_message(work: UnitOfWork, message_id: str) -> Message:
     return to_message(row)
 
 
-async def end(work: UnitOfWork, message: Message) -> None:
+async def end(work: UnitOfWork, message: Message) -> Message:
     await work.execute(SET_STATUS, id=message.id, status=message.status.value)
+    return message
 
 
 async def messages_of(work: UnitOfWork, user_id: str, size: int) -> list[Message]:

@@ -59,8 +59,8 @@ class PixApi(PixServiceServicer):
             mark_replayed(context)
         if deposit.status is Status.PENDING and request.HasField("wait"):
             seconds = request.wait.ToTimedelta().total_seconds()
-            if await self.chassis.wait_for(store.CREDIT_DEPOSIT, deposit.id, seconds):
-                deposit = await self.chassis.read(store.get_deposit, deposit.id)
+            ended = await self.chassis.wait_for(store.CREDIT_DEPOSIT, deposit.id, seconds)
+            deposit = ended or deposit
         return pb.CreateDepositResponse(deposit=deposit_to_wire(deposit))
 
 

@@ -116,7 +116,7 @@ async def keep_payment(work: UnitOfWork, payment: Payment) -> Payment:
     return await get_payment(work, payment.id)
 
 
-async def finish_payment(work: UnitOfWork, payment: Payment) -> None:
+async def finish_payment(work: UnitOfWork, payment: Payment) -> Payment:
     """Keeps how a payment ended, and tells it; so for its other end, if that is here."""
     await work.execute(
         END_PAYMENT, id=payment.id, status=payment.status, code=payment.rejection_code
@@ -125,7 +125,7 @@ async def finish_payment(work: UnitOfWork, payment: Payment) -> None:
         work.publish(
             events.PixPaymentRejected(payment_id=payment.id, rejection_code=payment.rejection_code)
         )
-        return
+        return payment
     work.publish(
         events.PixPaymentSettled(payment_id=payment.id, end_to_end_id=payment.end_to_end_id)
     )
@@ -133,6 +133,7 @@ async def finish_payment(work: UnitOfWork, payment: Payment) -> None:
         deposit = payment.as_deposit().settled()
         await insert_deposit(work, deposit)
         work.publish(received(deposit))
+    return payment
 
 
 async def keep_deposit(work: UnitOfWork, deposit: Deposit) -> tuple[Deposit, bool]:
@@ -170,13 +171,14 @@ async def get_deposit(work: UnitOfWork, deposit_id: str) -> Deposit:
     return to_deposit(await work.fetch_one(DEPOSIT, id=deposit_id))
 
 
-async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> None:
+async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> Deposit:
     """Keeps how a deposit ended, and tells it if the money is on the account."""
     await work.execute(
         END_DEPOSIT, id=deposit.id, status=deposit.status, code=deposit.rejection_code
     )
     if deposit.status is Status.SETTLED:
         work.publish(received(deposit))
+    return deposit
 
 
 def to_payment(row: Row) -> Payment:

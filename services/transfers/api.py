@@ -38,8 +38,8 @@ class TransfersApi(TransfersServiceServicer):
             mark_replayed(context)
         if transfer.status is Status.PENDING and request.HasField("wait"):
             seconds = request.wait.ToTimedelta().total_seconds()
-            if await self.chassis.wait_for(store.MOVE_MONEY, transfer.id, seconds):
-                transfer = await self.chassis.read(store.load, transfer.id)
+            ended = await self.chassis.wait_for(store.MOVE_MONEY, transfer.id, seconds)
+            transfer = ended or transfer
         return pb.CreateTransferResponse(transfer=to_wire(transfer))
 
     async def GetTransfer(

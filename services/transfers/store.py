@@ -189,14 +189,16 @@ async def load(work: UnitOfWork, transfer_id: str) -> Transfer:
     return must_exist(await work.fetch_one(LOAD, id=transfer_id))
 
 
-async def finish(work: UnitOfWork, transfer: Transfer) -> None:
+async def finish(work: UnitOfWork, transfer: Transfer) -> Transfer:
     """Keeps how a transfer ended, and tells it. A cancelled one has ended before."""
     if transfer.status is Status.CANCELLED:
-        return
+        return transfer
     row = await work.fetch_one(
         END, id=transfer.id, status=transfer.status, reason=transfer.failure_reason
     )
-    work.publish(ended(must_exist(row)))
+    kept = must_exist(row)
+    work.publish(ended(kept))
+    return kept
 
 
 async def get(work: UnitOfWork, transfer_id: str, user_id: str) -> Transfer:

@@ -80,8 +80,9 @@ async def load(work: UnitOfWork, journey_id: str) -> Journey:
     return Journey(row["id"], row["state"], row["reason"])
 
 
-async def finish(work: UnitOfWork, journey: Journey) -> None:
+async def finish(work: UnitOfWork, journey: Journey) -> Journey:
     await work.execute(_END, id=journey.id, state=journey.state, reason=journey.reason)
+    return journey
 
 
 async def find(work: UnitOfWork, journey_id: str) -> Row | None:

@@ -44,9 +44,10 @@ async def do(step: str, journey_id: str) -> None:
         raise FailedPrecondition("FULL", "No room is left.")
 
 
-async def finish(work: UnitOfWork, ended: Journey) -> None:
-    await journey.finish(work, ended)
+async def finish(work: UnitOfWork, ended: Journey) -> Journey:
+    kept = await journey.finish(work, ended)
     crash("in the last transaction")
+    return kept
 
 
 async def carry(url: str) -> None:
