@@ -1,0 +1,100 @@
+"""What a service does beside answering: it tells and hears events, and carries out its sagas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from mesh.chassis import Chassis, Service
+from mesh.db import Database, open_database
+from mesh.db.outbox import Envelope
+from mesh.events.envelope import seal
+from mesh.events.jetstream import Jetstream
+from mesh.events.loops import EventLoops
+from mesh.rpc.policy import MethodPolicy
+from mesh.saga.runner import SagaRunner
+from mesh.settings import Settings
+from meshapi.v1 import options_pb2
+
+__all__ = ["Duties", "open_for"]
+
+# How long running sagas may go on when a process stops; what is left is resumed by the next one.
+_SAGA_GRACE_S = 2.0
+
+
+class Duties:
+    """The events and the sagas of a service, started and stopped together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        service: Service,
+        policies: Sequence[MethodPolicy] = (),
+    ) -> None:
+        self._jetstream = Jetstream(settings.nats_url, service=service.name)
+        self._events = EventLoops(
+            database,
+            self._jetstream,
+            service.name,
+            service.projections,
+            service.reactions,
+            publishes=list(_events_beside(policies)),
+            instance=settings.instance_id,
+        )
+        # An edge neither tells nor hears.
+        concerned = service.api or service.projections or service.reactions
+        self._has_events = bool(settings.nats_url and concerned)
+        self._sagas = SagaRunner(
+            database,
+            service.sagas,
+            max_unfinished=settings.max_unfinished_sagas,
+            instance=settings.instance_id,
+        )
+        self._runs_sagas = bool(service.sagas)
+
+    async def start(self, chassis: Chassis) -> None:
+        """Begins, and waits for nothing."""
+        if self._has_events:
+            await self._jetstream.start()
+            await self._events.start()
+        if self._runs_sagas:
+            await self._sagas.start()
+            chassis.runs(self._sagas)
+
+    async def stop(self) -> None:
+        """Ends the sagas, tells the last events, and lets NATS go."""
+        await self._sagas.stop(_SAGA_GRACE_S)
+        await self._events.stop()
+        await self._jetstream.stop()
+
+    def missing(self) -> list[str]:
+        """Says what keeps events from flowing."""
+        return self._events.missing() if self._has_events else []
+
+
+async def open_for(settings: Settings) -> Database:
+    """Opens the database of a service, which has been migrated. Raises `Transient`."""
+    return await open_database(settings.database_url, seal=partial(_seal, settings.service))
+
+
+def _seal(source: str, event: Message, version: int) -> Envelope:
+    return seal(event, source=source, version=version)
+
+
+def _events_beside(policies: Sequence[MethodPolicy]) -> Iterator[type[Message]]:
+    """Finds the events of a service: the messages with that option in `events.proto`, beside the
+    contracts that it serves.
+    """
+    for package in {policy.path[1:].rpartition("/")[0].rpartition(".")[0] for policy in policies}:
+        try:
+            file = Default().FindFileByName(f"{package.replace('.', '/')}/events.proto")
+        except KeyError:
+            continue
+        for message in file.message_types_by_name.values():
+            if message.GetOptions().Extensions[options_pb2.event].stream:
+                yield GetMessageClass(message)

@@ -1,0 +1,17 @@
+"""gRPC with everything that a contract promises, on grpc.aio.
+
+policy        what the contract says of a method
+status        errors ⇄ `google.rpc.Status`
+validation    the contract's rules on a request
+context       on whose behalf, and until when
+door          who may come in
+record        spans, durations and log lines of calls
+unary         a handler, wrapped; streaming: the same for handlers of streams
+server        servers, and the registration of handlers
+ask           one call on a channel
+client        channels, and stub methods, wrapped once when a stub is made
+"""
+
+from mesh.rpc.context import Caller, Context, User, caller, mark_replayed
+
+__all__ = ["Caller", "Context", "User", "caller", "mark_replayed"]

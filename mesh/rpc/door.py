@@ -1,0 +1,108 @@
+"""Who may come in: what the contract of a method demands of its caller, checked on every call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesh.auth.tokens import TokenVerifier
+from mesh.errors import Overloaded, PermissionDenied, Unauthenticated
+from mesh.rpc.context import Caller, Context, Outgoing, User
+from mesh.rpc.policy import MethodPolicy
+from meshapi.v1 import options_pb2
+
+__all__ = ["Door", "Load", "remembering"]
+
+STAFF_SCOPE = "staff"
+
+# How long a second factor counts as just proven.
+STEP_UP_S = 300
+
+_BEARER = "Bearer "
+_MAX_PEERS = 1_024
+
+
+@dataclass(slots=True)
+class Load:
+    """How much a server is doing: the summed cost of its running calls, and what it bears."""
+
+    limit: int
+    running: int = 0
+    started: int = 0
+
+    def begin(self, cost: int) -> None:
+        """Counts a call in. Raises `Overloaded` when the server bears no more."""
+        if self.running + cost > self.limit:
+            raise Overloaded("OVERLOADED", "The service has too much to do.", 0.5)
+        self.running += cost
+        self.started += 1
+
+    def end(self, cost: int) -> None:
+        """Counts a call out."""
+        self.running -= cost
+
+
+def remembering(workload_of: Callable[[Context], str]) -> Callable[[Context], str]:
+    """Reads the names in a peer's certificate once: the same names are the same workload.
+
+    To read a certificate costs ten times as much as to get the names in it, which were verified.
+    """
+    known: dict[tuple[bytes, ...], str] = {}
+
+    def peer(context: Context) -> str:
+        names = tuple(context.peer_identities() or ())
+        workload = known.get(names)
+        if workload is None:
+            workload = workload_of(context)
+            if names and len(known) < _MAX_PEERS:
+                known[names] = workload
+        return workload
+
+    return peer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """Checks callers. `workload_of` names the peer of a call; "" when it proved no name."""
+
+    workload_of: Callable[[Context], str]
+    tokens: TokenVerifier
+    is_production: bool
+    clock: Callable[[], float] = time.time
+
+    async def admit(
+        self, policy: MethodPolicy, context: Context, out: Outgoing, authorization: str | None
+    ) -> Caller:
+        """Tells who calls, and lets the calls made for them carry on their token.
+
+        Raises `Unauthenticated` when that is not proven, `PermissionDenied` when they may not.
+        """
+        if not policy.is_declared:
+            raise PermissionDenied("METHOD_HAS_NO_POLICY", "Nobody may call this method.")
+        if policy.sandbox and self.is_production:
+            raise PermissionDenied("SANDBOX_ONLY", "This method exists only outside production.")
+        workload = self.workload_of(context)
+        if policy.callers and workload not in policy.callers:
+            raise PermissionDenied("CALLER_NOT_ALLOWED", "This workload may not call this method.")
+        if policy.needs_user:
+            return Caller(workload, await self._user(policy, out, authorization))
+        if not workload and policy.access == options_pb2.ACCESS_SERVICE:
+            raise Unauthenticated("NO_WORKLOAD", "This method is for workloads of the mesh.")
+        return Caller(workload)
+
+    async def _user(self, policy: MethodPolicy, out: Outgoing, authorization: str | None) -> User:
+        if authorization is None or not authorization.startswith(_BEARER):
+            raise Unauthenticated("TOKEN_MISSING", "This needs an access token.")
+        token = authorization[len(_BEARER) :]
+        user = self.tokens.known(token) or await self.tokens.verify(token)
+        if policy.access == options_pb2.ACCESS_STAFF and STAFF_SCOPE not in user.scopes:
+            raise PermissionDenied("STAFF_ONLY", "This is for the bank's staff.")
+        if not policy.scopes <= user.scopes:
+            raise PermissionDenied("SCOPE_MISSING", "The access token lacks a scope.")
+        if policy.step_up and (user.second_factor_at or 0) < self.clock() - STEP_UP_S:
+            raise PermissionDenied(
+                "STEP_UP_REQUIRED", "This needs a second factor, proven just now."
+            )
+        out.token = token
+        return user

@@ -1,0 +1,102 @@
+"""What a contract says of its methods: `meshapi.v1.policy` and `idempotency_level`.
+
+Both ends read it from the descriptors of the generated code, once, when a handler is registered
+or a stub is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.descriptor_pool import Default
+
+from meshapi.v1 import options_pb2
+
+__all__ = ["DEFAULT_TIMEOUT_S", "MethodPolicy", "method_of", "policy_of", "service_of"]
+
+# For a method whose contract sets no deadline: a wait without an end is never meant.
+DEFAULT_TIMEOUT_S = 2.0
+
+_REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+class _Pool(Protocol):
+    def FindServiceByName(self, name: str, /) -> ServiceDescriptor: ...  # noqa: N802
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodPolicy:
+    """How a method may be called.
+
+    `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`; `callers`
+    the workloads that may call, empty for any; `cost` the weight of one call when load is shed;
+    `retriable` whether the mesh may repeat a call that found no answer; `may_replay` whether an
+    answer may be an earlier one, because the request names itself (AIP-155).
+    """
+
+    path: str
+    timeout_s: float
+    access: options_pb2.Access.ValueType
+    callers: frozenset[str]
+    scopes: frozenset[str]
+    step_up: bool
+    cost: int
+    sandbox: bool
+    retriable: bool
+    may_replay: bool
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the contract says who may call. If not, nobody may."""
+        return self.access != options_pb2.ACCESS_UNSPECIFIED
+
+    @property
+    def needs_user(self) -> bool:
+        """Whether the call must carry a user's access token."""
+        return self.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
+
+
+def service_of(name: str) -> ServiceDescriptor:
+    """Finds a service by its full name, such as `bank.accounts.v1.AccountsService`.
+
+    Raises `LookupError` when its generated module was not imported.
+    """
+    pool: _Pool = Default()
+    try:
+        return pool.FindServiceByName(name)
+    except KeyError:
+        raise LookupError(f"No contract declares the service {name}.") from None
+
+
+def method_of(path: str) -> MethodDescriptor:
+    """Finds a method by its path, such as `/bank.accounts.v1.AccountsService/GetAccount`.
+
+    Raises `LookupError` when no imported contract declares it.
+    """
+    service, _, name = path.removeprefix("/").partition("/")
+    method = service_of(service).methods_by_name.get(name)
+    if method is None:
+        raise LookupError(f"No contract declares the method {path}.")
+    return method
+
+
+def policy_of(method: MethodDescriptor) -> MethodPolicy:
+    """Reads what the contract says of a method."""
+    options = method.GetOptions()
+    policy = options.Extensions[options_pb2.policy]
+    service = method.containing_service
+    return MethodPolicy(
+        path=f"/{service.full_name}/{method.name}",
+        timeout_s=policy.timeout.ToNanoseconds() / 1e9 or DEFAULT_TIMEOUT_S,
+        access=policy.access,
+        callers=frozenset(policy.callers),
+        scopes=frozenset(policy.scopes),
+        step_up=policy.step_up,
+        cost=policy.cost or 1,
+        sandbox=policy.sandbox,
+        retriable=options.idempotency_level in _REPEATABLE,
+        may_replay=bool(policy.idempotency_key),
+    )

@@ -1,0 +1,121 @@
+"""What is told of a call: a span, a duration and, on the server, a line in the log.
+
+Names and values are those of the RPC semantic conventions 1.45. All that is the same for every
+call of a method is made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+import grpc
+from opentelemetry.trace import SpanKind, StatusCode
+
+from mesh.errors import Error, Overloaded
+from mesh.rpc.context import Caller
+from mesh.rpc.status import code_of
+from observability import logs, metrics, semconv, tracing
+
+__all__ = ["ClientRecord", "ServerRecord"]
+
+OK = grpc.StatusCode.OK.name
+
+# What a server marks as its own failure; the rest is an answer.
+FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"})
+
+log = logs.get_logger("mesh.rpc")
+
+
+class ServerRecord:
+    """Records the calls of one method that this process answers."""
+
+    __slots__ = ("attributes", "name", "succeeded")
+
+    def __init__(self, path: str) -> None:
+        self.name = path.removeprefix("/")
+        self.attributes = {semconv.RPC_SYSTEM_NAME: "grpc", semconv.RPC_METHOD: self.name}
+        self.succeeded = metrics.RPC_SERVER_CALL_DURATION.bind(self.name, OK)
+
+    def begin(self, traceparent: str | None) -> tracing.Span:
+        """Begins a call, as a child of the caller's span."""
+        parent = tracing.parse(traceparent)
+        return tracing.start_span(self.name, SpanKind.SERVER, self.attributes, parent)
+
+    def end(
+        self,
+        span: tracing.Span,
+        began: float,
+        failure: BaseException | None,
+        caller: Caller | None,
+    ) -> None:
+        """Ends a call, while its span is current. `began` is of `time.perf_counter`."""
+        seconds = perf_counter() - began
+        facts: dict[str, object] = {
+            "rpc.method": self.name,
+            "rpc.status_code": OK,
+            "duration_ms": round(seconds * 1e3, 3),
+            "caller": caller.workload if caller else "",
+        }
+        if failure is None:
+            self.succeeded.record(seconds)
+            span.set_attribute(semconv.RPC_STATUS_CODE, OK)
+        else:
+            facts["rpc.status_code"] = code = _code_name(failure)
+            facts["reason"] = reason = _reason(failure)
+            metrics.RPC_SERVER_CALL_DURATION.record(seconds, self.name, code)
+            span.set_attribute(semconv.RPC_STATUS_CODE, code)
+            span.set_attribute(semconv.ERROR_TYPE, reason)
+            if isinstance(failure, Overloaded):
+                metrics.ADMISSION_REFUSED.add(1, self.name, reason)
+            if code in FAULTS:
+                span.set_status(StatusCode.ERROR, reason)
+            if not isinstance(failure, Error) and isinstance(failure, Exception):
+                log.error("a call met a bug", exc_info=failure, extra={"rpc.method": self.name})
+        logs.emit("info", "mesh.rpc", "call", facts)
+        span.end()
+
+
+class ClientRecord:
+    """Records the calls of one method that this process makes."""
+
+    __slots__ = ("attributes", "name", "service", "succeeded")
+
+    def __init__(self, path: str, service: str, target: str) -> None:
+        self.name = path.removeprefix("/")
+        self.service = service
+        self.attributes = {
+            semconv.RPC_SYSTEM_NAME: "grpc",
+            semconv.RPC_METHOD: self.name,
+            semconv.SERVER_ADDRESS: target,
+            semconv.SERVICE_PEER_NAME: service,
+            semconv.PEER_SERVICE: service,
+        }
+        self.succeeded = metrics.RPC_CLIENT_CALL_DURATION.bind(self.name, OK, service)
+
+    def begin(self) -> tracing.Span:
+        """Begins a call, as a child of the current span."""
+        return tracing.start_span(self.name, SpanKind.CLIENT, self.attributes)
+
+    def end(self, span: tracing.Span, began: float, failure: BaseException | None) -> None:
+        """Ends a call. `began` is of `time.perf_counter`."""
+        seconds = perf_counter() - began
+        if failure is None:
+            self.succeeded.record(seconds)
+            span.set_attribute(semconv.RPC_STATUS_CODE, OK)
+        else:
+            code = _code_name(failure)
+            metrics.RPC_CLIENT_CALL_DURATION.record(seconds, self.name, code, self.service)
+            span.set_attribute(semconv.RPC_STATUS_CODE, code)
+            tracing.fail(span, _reason(failure))
+        span.end()
+
+
+def _reason(failure: BaseException) -> str:
+    return failure.reason if isinstance(failure, Error) else type(failure).__qualname__
+
+
+def _code_name(failure: BaseException) -> str:
+    if isinstance(failure, asyncio.CancelledError):
+        return grpc.StatusCode.CANCELLED.name
+    return code_of(failure).name

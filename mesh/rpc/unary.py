@@ -1,0 +1,145 @@
+"""A handler of one request and one response, and what is done around it.
+
+In order: span, deadline, load, who calls, decoding, validation, the handler, the error as a
+status, metrics and the access log. The helpers serve `streaming` too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from mesh.errors import DeadlineExceeded, InvalidArgument
+from mesh.rpc.context import Context, Outgoing, current
+from mesh.rpc.door import Door, Load
+from mesh.rpc.policy import MethodPolicy
+from mesh.rpc.record import ServerRecord
+from mesh.rpc.status import DETAILS_KEY, code_of, status_of
+from mesh.rpc.validation import validate
+from observability import tracing
+
+__all__ = ["TOO_LATE_S", "Headers", "decode", "headers_of", "refuse", "time_left", "wrap_unary"]
+
+# Work is not begun that nobody will wait for.
+TOO_LATE_S = 0.005
+
+# How much longer than the contract's deadline a client's may be before the server ends the call
+# itself: clocks of two machines and the way between them.
+SLACK_S = 0.1
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Headers: TypeAlias = tuple[str | None, str | None]
+
+
+def wrap_unary(door: Door, load: Load, policy: MethodPolicy, handler: Handler) -> Handler:
+    """Wraps a handler of one request and one response."""
+    return grpc.unary_unary_rpc_method_handler(_UnaryMethod(door, load, policy, handler).serve)
+
+
+class _UnaryMethod:
+    """One method. It takes and gives bytes: the core would answer what it cannot decode with the
+    decoder's own words.
+    """
+
+    __slots__ = ("behaviour", "decode", "door", "encode", "load", "policy", "record")
+
+    def __init__(self, door: Door, load: Load, policy: MethodPolicy, handler: Handler) -> None:
+        self.door = door
+        self.load = load
+        self.policy = policy
+        self.behaviour: Callable[[Any, Context], Awaitable[Any]] = cast(Any, handler.unary_unary)
+        self.decode: Callable[[bytes], Message] = cast(Any, handler.request_deserializer)
+        self.encode: Callable[[Any], bytes] = cast(Any, handler.response_serializer)
+        self.record = ServerRecord(policy.path)
+
+    async def serve(self, raw: bytes, context: Context) -> bytes:
+        """Answers a call."""
+        began = time.perf_counter()
+        authorization, traceparent = headers_of(context)
+        out = Outgoing()
+        current.set(out)
+        span = self.record.begin(traceparent)
+        failure: BaseException | None = None
+        with tracing.use(span):
+            try:
+                return await self._answer(raw, context, out, authorization)
+            except BaseException as error:
+                failure = error
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                self.record.end(span, began, failure, out.caller)
+        return await refuse(context, failure)
+
+    async def _answer(
+        self, raw: bytes, context: Context, out: Outgoing, authorization: str | None
+    ) -> bytes:
+        policy = self.policy
+        left, needs_timer = time_left(policy, context)
+        out.deadline = time.monotonic() + left
+        self.load.begin(policy.cost)
+        try:
+            out.caller = await self.door.admit(policy, context, out, authorization)
+            request = decode(self.decode, raw)
+            validate(request)
+            if not needs_timer:
+                return self.encode(await self.behaviour(request, context))
+            return self.encode(await _within(left, self.behaviour(request, context)))
+        finally:
+            self.load.end(policy.cost)
+
+
+def headers_of(context: Context) -> Headers:
+    """Finds `authorization` and `traceparent` in a call's metadata."""
+    authorization = traceparent = None
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str):
+            authorization = value
+        elif key == "traceparent" and isinstance(value, str):
+            traceparent = value
+    return authorization, traceparent
+
+
+def time_left(policy: MethodPolicy, context: Context) -> tuple[float, bool]:
+    """Tells how many seconds a call has, and whether the server must end it after them.
+
+    It need not when the client's deadline comes first: the core cancels the handler then. Raises
+    `DeadlineExceeded` when too little is left to begin.
+    """
+    limit = policy.timeout_s
+    left = context.time_remaining()
+    if left is None:
+        return limit, True
+    if left < TOO_LATE_S:
+        raise DeadlineExceeded("DEADLINE_TOO_CLOSE", "There was no time left to begin.")
+    return min(left, limit), left > limit + SLACK_S
+
+
+async def _within(seconds: float, answer: Awaitable[Any]) -> Any:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await answer
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded("DEADLINE_PASSED", "The time of the call ran out.") from None
+        raise
+
+
+def decode(decoder: Callable[[bytes], Message], raw: bytes) -> Message:
+    """Decodes a request. Raises `InvalidArgument`, which says nothing of the decoder's troubles."""
+    try:
+        return decoder(raw)
+    except (DecodeError, ValueError):
+        raise InvalidArgument("UNDECODABLE_REQUEST", "The request cannot be decoded.") from None
+
+
+async def refuse(context: Context, error: BaseException) -> NoReturn:
+    """Ends a call with the status of an error, by raising what the core expects."""
+    status = status_of(error)
+    details = ((DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(code_of(error), status.message, details)

@@ -1,0 +1,83 @@
+"""What a process is told from outside, read once when it starts (twelve-factor, III).
+
+Every default is good enough to run a service alone on a laptop. Variables begin with `MESH_`;
+two are the bank's own: `BANK_ENV` and `BANK_DATA`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mesh.ids import new_id
+
+__all__ = ["Settings"]
+
+
+def _database_url(known: dict[str, Any]) -> str:
+    return f"sqlite:///{known['data_dir']}/{known['service']}/{known['service']}.db"
+
+
+def _join_token_file(known: dict[str, Any]) -> Path:
+    path: Path = known["data_dir"] / "identity" / f"{known['service']}.token"
+    return path
+
+
+def _trust_bundle_file(known: dict[str, Any]) -> Path:
+    path: Path = known["data_dir"] / "identity" / "bundle.pem"
+    return path
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Addresses are `host:port`; port 0 means any that is free.
+
+    Raises `pydantic.ValidationError` when made of something that makes no sense.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MESH_", frozen=True, populate_by_name=True, extra="ignore"
+    )
+
+    service: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
+    env: Literal["dev", "production"] = Field(default="dev", validation_alias="BANK_ENV")
+    instance_id: str = Field(default_factory=new_id)
+    version: str = "0.1.0"
+    zone: str = "local"
+
+    listen: str = "127.0.0.1:0"
+    http_listen: str = "127.0.0.1:8080"
+    admin_listen: str = "127.0.0.1:0"
+    # The host under which others reach `listen`, where they do not by that name.
+    advertise: str = ""
+
+    data_dir: Path = Field(default=Path(".bank"), validation_alias="BANK_DATA")
+    database_url: str = Field(default_factory=_database_url)
+    # In production a job of its own migrates, before the new code starts.
+    migrate_at_start: bool = Field(default_factory=lambda known: known["env"] == "dev")
+
+    # Empty: events stay in the outbox, and none are heard.
+    nats_url: str = "nats://127.0.0.1:4222"
+    control_plane: str = "localhost:18000"
+    identity: str = "localhost:18001"
+    join_token_file: Path = Field(default_factory=_join_token_file)
+    trust_bundle_file: Path = Field(default_factory=_trust_bundle_file)
+
+    otlp_url: str = "http://127.0.0.1:4318"
+    trace_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    log_format: Literal["json", "console"] = "json"
+    token_issuer_service: str = "users"  # noqa: S105
+
+    max_unfinished_sagas: int = Field(default=2_000, ge=1)
+    # The summed cost (`meshapi.v1.Policy.cost`) of the calls that run at once.
+    max_running_cost: int = Field(default=1_000, ge=1)
+    drain_s: float = Field(default=20.0, ge=0.0)
+    # channelz and CSDS (gRFC A14, A40): they show addresses and certificates.
+    debug_services: bool = False
+
+    @property
+    def is_production(self) -> bool:
+        """Whether real money moves: no sandbox, no reflection, no migration at the start."""
+        return self.env == "production"
