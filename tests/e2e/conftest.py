@@ -1,0 +1,64 @@
+"""The whole bank, started once for all end-to-end tests by the command that users type."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from .bank import ROOT, Bank, command, environment, read_status
+
+START_S = 90.0
+
+
+def free_port_base() -> int:
+    """A base from which the ports of the profile are free: the command shifts them all by it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return 20_000 + int(probe.getsockname()[1]) % 20_000
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    data: Path = tmp_path_factory.mktemp("bank")
+    with (data / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            command("up", "--port-base", str(free_port_base())),
+            env=environment(data),
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield wait_until_up(data, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0, (data / "up.log").read_text()[-4000:]
+
+
+def wait_until_up(data: Path, process: subprocess.Popen[bytes]) -> Bank:
+    deadline = time.monotonic() + START_S
+    while True:
+        assert process.poll() is None, (data / "up.log").read_text()[-4000:]
+        assert time.monotonic() < deadline, (data / "up.log").read_text()[-4000:]
+        try:
+            status = read_status(data)
+            ready = httpx.get(f"{status['endpoints']['rest']}/readyz", timeout=2).status_code == 200
+            states = [i["state"] for s in status["services"] for i in s["instances"]]
+            if ready and states and all(state == "READY" for state in states):
+                return Bank(data, status, process)
+        except (subprocess.CalledProcessError, httpx.TransportError, KeyError):
+            pass
+        time.sleep(0.3)
+
+
+@pytest.fixture
+async def http(bank: Bank) -> AsyncIterator[httpx.AsyncClient]:
+    async with bank.client() as client:
+        yield client
