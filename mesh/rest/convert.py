@@ -255,6 +255,9 @@ def _decode_string(value: object) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError("must be valid Unicode") from None
+    if "\0" in value:
+        # PostgreSQL keeps no text with it, and no name or sentence has it.
+        raise ValueError("must not hold a NUL character")
     return value
 
 

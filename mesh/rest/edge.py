@@ -16,16 +16,18 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import orjson
 from google.protobuf.message import Message
 from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from mesh.errors import InvalidArgument, Unauthenticated, Violation
 from mesh.ids import new_id
@@ -45,6 +47,8 @@ MAX_DISCARDED_BYTES = 8 * 1024 * 1024
 MAX_KEY_LENGTH = 255
 DEFAULT_WAIT_S = 1
 MAX_WAIT_S = 4
+# RFC 6750, 2.1: b68token.
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 NAME_TWICE = "a name is given twice"
@@ -54,6 +58,15 @@ Call = Callable[[Message], Awaitable[Message]]
 Answer = Callable[[Request], Awaitable[Response]]
 
 log = logs.get_logger(__name__)
+
+
+class _Segment(StringConvertor):
+    """A variable of a path: what a colon begins is a custom verb (AIP-136), and no part of it."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("segment", _Segment())
 
 
 def json_response(
@@ -82,7 +95,9 @@ class Edge:
         """Makes the ASGI application."""
         routes: list[BaseRoute] = [
             Route(
-                binding.path, _traced(binding.path, _bound(binding, call)), methods=[binding.verb]
+                re.sub(r"{(\w+)}", r"{\1:segment}", binding.path),
+                _traced(binding.path, _bound(binding, call)),
+                methods=[binding.verb],
             )
             for binding, call in self.calls
         ]
@@ -96,12 +111,24 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     """Answers what no route answers, in the form of every other problem."""
     assert isinstance(error, HTTPException)
     reason = UNROUTED.get(error.status_code, "HTTP_ERROR")
-    problem = Problem(error.status_code, reason, error.detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
+    problem = Problem(error.status_code, reason, error.detail, headers=headers)
 
     async def refuse(request: Request) -> NoReturn:
         raise problem
 
     return await _traced("", refuse)(request)
+
+
+def _allowed(request: Request) -> str:
+    """Lists the verbs of all routes of a path (RFC 9110, 10.2.1)."""
+    verbs: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            verbs |= route.methods or set()
+    return ", ".join(sorted(verbs))
 
 
 def _traced(route: str, answer: Answer) -> Answer:
@@ -256,6 +283,8 @@ def _token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("TOKEN_MISSING", "Sign in first: this needs a bearer token.")
+    if not TOKEN.fullmatch(token.strip()):
+        raise Unauthenticated("TOKEN_INVALID", "The bearer token is none.")
     return token.strip()
 
 

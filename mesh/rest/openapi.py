@@ -96,6 +96,7 @@ def _operation(binding: Binding, schemas: dict[str, Schema]) -> Schema:
     }
     if binding.has_body:
         body = _object(binding.method.input_type, schemas, without=_outside_the_body(binding))
+        _close(body, schemas)
         operation["requestBody"] = {
             "required": bool(body.get("required")),
             "content": {"application/json": {"schema": body}},
@@ -155,9 +156,26 @@ def _object(
     fields = [field for field in descriptor.fields if field.name not in set(without)]
     properties = {field.json_name: _field(field, schemas) for field in fields}
     described: Schema = {"type": "object", "properties": properties}
+    choices = [
+        [{"required": [field.json_name]} for field in choice.fields]
+        for choice in descriptor.oneofs
+        if choice.GetOptions().Extensions[validate_pb2.oneof].required
+    ]
+    if choices:
+        described["oneOf"] = choices[0]
     if required := [field.json_name for field in fields if _is_required(field)]:
         described["required"] = required
     return described
+
+
+def _close(schema: Schema, schemas: dict[str, Schema]) -> None:
+    """Says of an object that is sent, and of those in it, that unknown members are refused."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        schema = schemas[name]
+    if "additionalProperties" not in schema and "properties" in schema:
+        schema["additionalProperties"] = False
+        for member in schema["properties"].values():
+            _close(member.get("items", member), schemas)
 
 
 def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -56,12 +57,17 @@ class Problem(Exception):
             "detail": self.detail,
             "reason": self.reason,
             "violations": [
-                {"field": violation.field, "description": violation.description}
+                {"field": _json_path(violation.field), "description": violation.description}
                 for violation in self.violations
             ],
             "traceId": trace_id,
         }
         return orjson.dumps(members)
+
+
+def _json_path(path: str) -> str:
+    """Names a field as it is named in JSON: services name it as the contract does."""
+    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), path)
 
 
 def problem_of(error: Exception, *, repeatable: bool = False) -> Problem:

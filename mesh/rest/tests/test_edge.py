@@ -158,6 +158,7 @@ async def test_a_key_used_for_another_request_is_unprocessable(
         ({"Authorization": "Bearer t"}, b"{}", 400),
         ({"Idempotency-Key": "k"}, b"{}", 401),
         ({**HEADERS, "Authorization": "Basic dTpw"}, b"{}", 401),
+        ({**HEADERS, "Authorization": "Bearer let me in"}, b"{}", 401),
         ({**HEADERS, "Idempotency-Key": "k" * 256}, b"{}", 400),
         ({**HEADERS, "Content-Type": "text/plain"}, b"{}", 415),
         (HEADERS, b"{" + b" " * MAX_BODY_BYTES + b"}", 413),
@@ -182,6 +183,33 @@ async def test_what_is_no_request_never_reaches_a_service(
     assert answer.status_code == status, answer.text
     assert answer.json()["reason"]
     assert upstream.asked == []
+
+
+async def test_a_verb_that_is_not_served_is_told_which_are(http: httpx.AsyncClient) -> None:
+    answer = await http.put("/v1/transfers", headers=HEADERS)
+
+    assert (answer.status_code, answer.json()["reason"]) == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_a_custom_verb_is_no_part_of_a_variable(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    answer = await http.get("/v1/transfers/abc:cancel", headers=HEADERS)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert upstream.asked == []
+
+
+async def test_a_violation_names_the_field_as_json_does(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    violation = errors.Violation("payee.pix_key", "no")
+    upstream.answer = refusing(errors.InvalidArgument("R", "no", violation))
+
+    answer = await http.post("/v1/transfers", json=BODY, headers=HEADERS)
+
+    assert answer.json()["violations"] == [{"field": "payee.pixKey", "description": "no"}]
 
 
 async def test_a_body_without_a_length_is_bounded_too(

@@ -53,6 +53,17 @@ def test_what_the_edge_sets_itself_is_no_part_of_the_body() -> None:
     assert required == {"Idempotency-Key"}
 
 
+def test_what_is_sent_is_closed_and_what_is_answered_is_open() -> None:
+    document = described()
+    body = document["paths"]["/v1/users"]["post"]["requestBody"]["content"]["application/json"]
+    schemas = document["components"]["schemas"]
+
+    assert body["schema"]["additionalProperties"] is False
+    assert schemas["users.v1.NewCompany"]["additionalProperties"] is False
+    assert "additionalProperties" not in schemas["users.v1.CreateUserResponse"]
+    assert schemas["transfers.v1.Payee"]["oneOf"][1] == {"required": ["pixKey"]}
+
+
 def test_the_sandbox_is_described_only_where_it_is_mounted() -> None:
     assert "/sandbox/v1/deposits" in described()["paths"]
     assert "/sandbox/v1/deposits" not in described(with_sandbox=False)["paths"]
