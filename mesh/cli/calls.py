@@ -84,7 +84,7 @@ def _refusal(service: str, path: str, code: str, error: Error) -> Problem:
     violations = getattr(error, "violations", ())
     fields = [f"{each.field}: {each.description}" for each in violations]
     what = f"{path} answers {code} {error.reason}"
-    return Problem(what, "; ".join([error.message, *fields]), f"./bank logs {service}")
+    return Problem(what, "; ".join(fields) or error.message, f"./bank logs {service}")
 
 
 def methods(root: Path, packages: Sequence[str]) -> dict[str, MethodDescriptor]:
