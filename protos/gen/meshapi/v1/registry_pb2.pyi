@@ -32,6 +32,8 @@ class _InstanceStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Instance
     """Takes calls."""
     INSTANCE_STATE_DRAINING: _InstanceState.ValueType  # 2
     """Finishes what it has, and takes nothing new."""
+    INSTANCE_STATE_FAILING: _InstanceState.ValueType  # 3
+    """Takes calls, but fails too many of them: others are called as long as there are enough."""
 
 class InstanceState(_InstanceState, metaclass=_InstanceStateEnumTypeWrapper):
     """Whether an instance takes new calls."""
@@ -42,6 +44,8 @@ INSTANCE_STATE_READY: InstanceState.ValueType  # 1
 """Takes calls."""
 INSTANCE_STATE_DRAINING: InstanceState.ValueType  # 2
 """Finishes what it has, and takes nothing new."""
+INSTANCE_STATE_FAILING: InstanceState.ValueType  # 3
+"""Takes calls, but fails too many of them: others are called as long as there are enough."""
 
 @typing.final
 class Instance(message.Message):

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bank/notifications/v1/notifications.proto\x12\x15\x62\x61nk.notifications.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xa3\x01\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btransfer_id\x18\x06 \x01(\t\"8\n\x18ListNotificationsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\"W\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.bank.notifications.v1.Notification\"\x9f\x01\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x02to\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63ode\x18\x05 \x01(\tB\x03\x80\x01\x01\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x07 \x01(\t\"/\n\x12ListMailboxRequest\x12\x19\n\x02to\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x03\x18\xfe\x01\"D\n\x13ListMailboxResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.bank.notifications.v1.Mail2\xca\x02\n\x14NotificationsService\x12\x9e\x01\n\x11ListNotifications\x12/.bank.notifications.v1.ListNotificationsRequest\x1a\x30.bank.notifications.v1.ListNotificationsResponse\"&\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x90\x01\n\x0bListMailbox\x12).bank.notifications.v1.ListMailboxRequest\x1a*.bank.notifications.v1.ListMailboxResponse\"*\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/sandbox/v1/mailboxb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bank/notifications/v1/notifications.proto\x12\x15\x62\x61nk.notifications.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xb6\x01\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btransfer_id\x18\x06 \x01(\t\x12\x11\n\tticket_id\x18\x07 \x01(\t\"8\n\x18ListNotificationsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\"W\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.bank.notifications.v1.Notification\"\x9f\x01\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x02to\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63ode\x18\x05 \x01(\tB\x03\x80\x01\x01\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x07 \x01(\t\"/\n\x12ListMailboxRequest\x12\x19\n\x02to\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x03\x18\xfe\x01\"D\n\x13ListMailboxResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.bank.notifications.v1.Mail2\xca\x02\n\x14NotificationsService\x12\x9e\x01\n\x11ListNotifications\x12/.bank.notifications.v1.ListNotificationsRequest\x1a\x30.bank.notifications.v1.ListNotificationsResponse\"&\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\x90\x01\n\x0bListMailbox\x12).bank.notifications.v1.ListMailboxRequest\x1a*.bank.notifications.v1.ListMailboxResponse\"*\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/sandbox/v1/mailboxb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,17 +56,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListMailbox']._loaded_options = None
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListMailbox']._serialized_options = b'\220\002\001\252\273\030\010\n\002\010\002\020\001@\001\202\323\344\223\002\025\022\023/sandbox/v1/mailbox'
   _globals['_NOTIFICATION']._serialized_start=187
-  _globals['_NOTIFICATION']._serialized_end=350
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=352
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=408
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=410
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=497
-  _globals['_MAIL']._serialized_start=500
-  _globals['_MAIL']._serialized_end=659
-  _globals['_LISTMAILBOXREQUEST']._serialized_start=661
-  _globals['_LISTMAILBOXREQUEST']._serialized_end=708
-  _globals['_LISTMAILBOXRESPONSE']._serialized_start=710
-  _globals['_LISTMAILBOXRESPONSE']._serialized_end=778
-  _globals['_NOTIFICATIONSSERVICE']._serialized_start=781
-  _globals['_NOTIFICATIONSSERVICE']._serialized_end=1111
+  _globals['_NOTIFICATION']._serialized_end=369
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=371
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=427
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=429
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=516
+  _globals['_MAIL']._serialized_start=519
+  _globals['_MAIL']._serialized_end=678
+  _globals['_LISTMAILBOXREQUEST']._serialized_start=680
+  _globals['_LISTMAILBOXREQUEST']._serialized_end=727
+  _globals['_LISTMAILBOXRESPONSE']._serialized_start=729
+  _globals['_LISTMAILBOXRESPONSE']._serialized_end=797
+  _globals['_NOTIFICATIONSSERVICE']._serialized_start=800
+  _globals['_NOTIFICATIONSSERVICE']._serialized_end=1130
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class Notification(message.Message):
     BODY_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     TRANSFER_ID_FIELD_NUMBER: builtins.int
+    TICKET_ID_FIELD_NUMBER: builtins.int
     notification_id: builtins.str
     """The message's id, a UUID."""
     kind: builtins.str
@@ -41,6 +42,8 @@ class Notification(message.Message):
     """The text."""
     transfer_id: builtins.str
     """The transfer or payment it is about, if any."""
+    ticket_id: builtins.str
+    """The ticket it is about, if any."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was written."""
@@ -54,10 +57,11 @@ class Notification(message.Message):
         body: builtins.str = ...,
         created_at: timestamp_pb2.Timestamp | None = ...,
         transfer_id: builtins.str = ...,
+        ticket_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "created_at", b"created_at", "kind", b"kind", "notification_id", b"notification_id", "subject", b"subject", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "created_at", b"created_at", "kind", b"kind", "notification_id", b"notification_id", "subject", b"subject", "ticket_id", b"ticket_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

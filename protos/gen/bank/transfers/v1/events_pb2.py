@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from bank.money.v1 import money_pb2 as bank_dot_money_dot_v1_dot_money__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/transfers/v1/events.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x18meshapi/v1/options.proto\"\xb4\x01\n\x0fTransferCreated\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xcd\x01\n\x11TransferCompleted\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x15\n\rend_to_end_id\x18\x06 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xb1\x01\n\x0eTransferFailed\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\\\n\x11TransferCancelled\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERSb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/transfers/v1/events.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xfc\x01\n\x0fTransferCreated\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x31\n\rscheduled_for\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsupplier_id\x18\x07 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xcd\x01\n\x11TransferCompleted\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x15\n\rend_to_end_id\x18\x06 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xb1\x01\n\x0eTransferFailed\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\\\n\x11TransferCancelled\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERSb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERFAILED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
   _globals['_TRANSFERCANCELLED']._loaded_options = None
   _globals['_TRANSFERCANCELLED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
-  _globals['_TRANSFERCREATED']._serialized_start=107
-  _globals['_TRANSFERCREATED']._serialized_end=287
-  _globals['_TRANSFERCOMPLETED']._serialized_start=290
-  _globals['_TRANSFERCOMPLETED']._serialized_end=495
-  _globals['_TRANSFERFAILED']._serialized_start=498
-  _globals['_TRANSFERFAILED']._serialized_end=675
-  _globals['_TRANSFERCANCELLED']._serialized_start=677
-  _globals['_TRANSFERCANCELLED']._serialized_end=769
+  _globals['_TRANSFERCREATED']._serialized_start=140
+  _globals['_TRANSFERCREATED']._serialized_end=392
+  _globals['_TRANSFERCOMPLETED']._serialized_start=395
+  _globals['_TRANSFERCOMPLETED']._serialized_end=600
+  _globals['_TRANSFERFAILED']._serialized_start=603
+  _globals['_TRANSFERFAILED']._serialized_end=780
+  _globals['_TRANSFERCANCELLED']._serialized_start=782
+  _globals['_TRANSFERCANCELLED']._serialized_end=874
 # @@protoc_insertion_point(module_scope)

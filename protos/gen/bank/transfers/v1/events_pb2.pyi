@@ -6,6 +6,7 @@ isort:skip_file
 from bank.money.v1 import money_pb2 as money_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -28,6 +29,8 @@ class TransferCreated(message.Message):
     PAYEE_ACCOUNT_ID_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
+    SCHEDULED_FOR_FIELD_NUMBER: builtins.int
+    SUPPLIER_ID_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer."""
     payer_account_id: builtins.str
@@ -36,9 +39,15 @@ class TransferCreated(message.Message):
     """The account that is paid, if it is one of ours."""
     requested_by: builtins.str
     """The user who asked."""
+    supplier_id: builtins.str
+    """The supplier that is paid, if it is one of the company's."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much."""
+
+    @builtins.property
+    def scheduled_for(self) -> timestamp_pb2.Timestamp:
+        """When it is to be carried out, if not at once."""
 
     def __init__(
         self,
@@ -48,10 +57,12 @@ class TransferCreated(message.Message):
         payee_account_id: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
         requested_by: builtins.str = ...,
+        scheduled_for: timestamp_pb2.Timestamp | None = ...,
+        supplier_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "scheduled_for", b"scheduled_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "scheduled_for", b"scheduled_for", "supplier_id", b"supplier_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,21 +73,27 @@ class Payee(message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     PIX_KEY_FIELD_NUMBER: builtins.int
+    SUPPLIER_ID_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """An account of this bank."""
     pix_key: builtins.str
     """A Pix key: CPF, CNPJ, e-mail address, phone number (E.164) or random key."""
+    supplier_id: builtins.str
+    """A supplier of the payer's company. It is paid by Pix, at the key it has when the transfer is
+    accepted.
+    """
     def __init__(
         self,
         *,
         account_id: builtins.str = ...,
         pix_key: builtins.str = ...,
+        supplier_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "payee", b"payee", "pix_key", b"pix_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "payee", b"payee", "pix_key", b"pix_key", "supplier_id", b"supplier_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "payee", b"payee", "pix_key", b"pix_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "payee", b"payee", "pix_key", b"pix_key", "supplier_id", b"supplier_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payee: _TypeAlias = typing.Literal["account_id", "pix_key"]  # noqa: Y015
+    _WhichOneofReturnType_payee: _TypeAlias = typing.Literal["account_id", "pix_key", "supplier_id"]  # noqa: Y015
     _WhichOneofArgType_payee: _TypeAlias = typing.Literal["payee", b"payee"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payee) -> _WhichOneofReturnType_payee | None: ...
 
