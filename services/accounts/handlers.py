@@ -29,4 +29,6 @@ async def change_membership(work: UnitOfWork, event: Event[events.MembershipChan
 
 # The names are stored.
 OPENING = Reaction(name="opening", on={events.CompanyOpened: open_account})
-MEMBERS = Projection(name="members", on={events.MembershipChanged: change_membership})
+MEMBERS = Projection(
+    name="members", on={events.MembershipChanged: change_membership}, tables=("memberships",)
+)

@@ -1,7 +1,7 @@
 """The edge for apps: the contracts of the services as REST, and nothing of its own.
 
 Owns       nothing
-Asks       users, accounts, transfers, pix, statements, notifications
+Asks       users, accounts, transfers, pix, suppliers, statements, support, notifications
 Publishes  nothing
 Listens    to nothing
 """

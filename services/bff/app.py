@@ -6,6 +6,8 @@ from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
 from bank.statements.v1.statements_pb2_grpc import StatementsServiceStub
+from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
+from bank.support.v1.support_pb2_grpc import SupportServiceStub
 from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
 from bank.users.v1.users_pb2_grpc import UsersServiceStub
 from mesh.chassis import Chassis, Service
@@ -20,7 +22,9 @@ STUBS = (
     ("accounts", AccountsServiceStub),
     ("transfers", TransfersServiceStub),
     ("pix", PixServiceStub),
+    ("suppliers", SuppliersServiceStub),
     ("statements", StatementsServiceStub),
+    ("support", SupportServiceStub),
     ("notifications", NotificationsServiceStub),
 )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx2
@@ -12,7 +13,7 @@ import httpx2
 from mesh.ids import new_id
 from mesh.supervisor.problem import Problem
 
-__all__ = ["Answer", "Customer", "Person", "eventually", "reais"]
+__all__ = ["Answer", "Customer", "Person", "eventually", "reais", "someone_like"]
 
 T = TypeVar("T")
 
@@ -188,6 +189,25 @@ async def eventually(what: str, look: Callable[[], Awaitable[T | None]]) -> T:
     except TimeoutError:
         why = f"waited {PATIENCE_S:.0f} s"
         raise Problem(f"{what} does not come", why, "./bank logs") from None
+
+
+def someone_like(person: Person) -> Person:
+    """Somebody with the same names and password whom no bank knows yet."""
+    from stdnum.br import cnpj, cpf
+
+    number = f"{secrets.randbelow(10**8):08}"
+    name, _, domain = person.email.partition("@")
+    return replace(
+        person,
+        email=f"{name}.{number}@{domain}",
+        cpf=cpf.format(_checked(f"{number}1", cpf.is_valid)),
+        cnpj=cnpj.format(_checked(f"{number}0001", cnpj.is_valid)),
+    )
+
+
+def _checked(number: str, is_valid: Callable[[str], bool]) -> str:
+    """Adds the two check digits."""
+    return next(f"{number}{digits:02}" for digits in range(100) if is_valid(f"{number}{digits:02}"))
 
 
 def reais(minor_units: int) -> str:

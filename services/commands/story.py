@@ -21,7 +21,7 @@ from observability.client import Trace, TraceClient, TraceNotFound
 from services.commands.customer import Answer, Customer, Person, eventually, reais
 from services.commands.ledger import verify
 
-__all__ = ["STEPS", "Story"]
+__all__ = ["STEPS", "Story", "steps_of"]
 
 ANA = Person(
     full_name="Ana Souza",
@@ -42,7 +42,11 @@ DEPOSIT = 1_000_00
 FLOUR = 250_00
 PACKAGING = 99_90
 BOXES = 10_00
-SUPPLIER_KEY = "vendas@embalagens.example"
+SUPPLIER = {
+    "name": "Embalagens Lima Ltda",
+    "document": "12.ABC.345/01DE-35",
+    "pixKey": "vendas@embalagens.example",
+}
 
 # The trace of a payment, from the app's request to the last who hears of it.
 PARTIES = {"bff", "transfers", "accounts", "statements", "notifications"}
@@ -50,18 +54,22 @@ PARTIES = {"bff", "transfers", "accounts", "statements", "notifications"}
 
 @dataclass
 class Story:
-    """The two customers, the bank that is up, and what the steps hand on."""
+    """The two customers, the bank, and what the steps hand on.
 
-    embedded: Embedded
+    A bank that was not started here is `embedded` in nothing; `traces` is where its Jaeger answers.
+    """
+
+    embedded: Embedded | None
     client: httpx2.AsyncClient
+    traces: str = ""
+    people: tuple[Person, Person] = (ANA, BRUNO)
     key: str = field(default_factory=new_id)
     transfer_id: str = ""
     trace_id: str = ""
     drawing: str = ""
 
     def __post_init__(self) -> None:
-        self.ana = Customer(self.client, ANA)
-        self.bruno = Customer(self.client, BRUNO)
+        self.ana, self.bruno = (Customer(self.client, person) for person in self.people)
 
     async def sign_up(self) -> str:
         for customer in (self.ana, self.bruno):
@@ -79,8 +87,8 @@ class Story:
         for customer in (self.ana, self.bruno):
             await customer.sign_in()
         me = await self.ana.get("/v1/me")
-        _must("the user of the token", me["user"]["email"], ANA.email)
-        _must("the company", me["companies"][0]["legalName"], ANA.legal_name)
+        _must("the user of the token", me["user"]["email"], self.ana.person.email)
+        _must("the company", me["companies"][0]["legalName"], self.ana.person.legal_name)
         return f"GET /v1/me answers {me['user']['email']}, {me['companies'][0]['role']}"
 
     async def see_account(self) -> str:
@@ -105,7 +113,9 @@ class Story:
         return f"COMPLETED; {reais(DEPOSIT - FLOUR)} here, {reais(FLOUR)} there"
 
     async def pay_supplier(self) -> str:
-        paid = await self.ana.pay({"pixKey": SUPPLIER_KEY}, PACKAGING, "embalagens")
+        supplier = (await self.ana.post("/v1/suppliers", SUPPLIER)).body["supplier"]
+        payee = {"supplierId": supplier["supplierId"]}
+        paid = await self.ana.pay(payee, PACKAGING, "embalagens")
         transfer = await self._completed(self.ana, paid.body["transfer"]["transferId"])
         await self._balance(self.ana, DEPOSIT - FLOUR - PACKAGING)
         _must("what is available", await self.ana.available(), DEPOSIT - FLOUR - PACKAGING)
@@ -137,6 +147,7 @@ class Story:
 
     async def survive_a_kill(self) -> str:
         before = await self.ana.balance()
+        assert self.embedded is not None
         instance = self.embedded.instances["accounts"][0]
         killed = instance.pid
         if killed is None:
@@ -170,7 +181,7 @@ class Story:
 
         async def whole() -> Trace | None:
             try:
-                trace = await TraceClient(self.embedded.endpoints.traces).get(self.trace_id)
+                trace = await TraceClient(self.traces).get(self.trace_id)
             except TraceNotFound:
                 return None
             complete = {span.service for span in trace.spans} >= PARTIES
@@ -182,6 +193,7 @@ class Story:
         return f"{len(trace.spans)} spans of {len(services)} services in one trace, 0 orphans"
 
     async def verify_ledger(self) -> str:
+        assert self.embedded is not None
         found = await asyncio.to_thread(verify, Running.find(self.embedded.data))
         _must("the sum of the ledger", found.total_minor_units, 0)
         _must("the faults of the ledger", list(found.faults), [])
@@ -220,7 +232,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("Their accounts have opened by themselves", Story.see_account),
     (f"{ANA.legal_name} receives {reais(DEPOSIT)} by Pix", Story.receive),
     (f"It pays {reais(FLOUR)} to {BRUNO.legal_name}", Story.pay_company),
-    (f"It pays {reais(PACKAGING)} to a supplier by Pix", Story.pay_supplier),
+    (f"It saves a supplier, and pays it {reais(PACKAGING)} by Pix", Story.pay_supplier),
     ("It reads its statement", Story.read_statement),
     ("It repeats the payment with the same key", Story.repeat),
     ("It was told of the payment", Story.be_notified),
@@ -229,3 +241,15 @@ STEPS: tuple[tuple[str, Step], ...] = (
     (f"It pays {reais(BOXES)} while accounts is killed", Story.survive_a_kill),
     ("The ledger is verified", Story.verify_ledger),
 )
+
+# These need the machine that the bank runs on.
+LOCAL = (Story.survive_a_kill, Story.verify_ledger)
+
+
+def steps_of(story: Story) -> list[tuple[str, Step]]:
+    """Lists the steps that can be taken with this bank."""
+    return [
+        (title, step)
+        for title, step in STEPS
+        if (story.embedded or step not in LOCAL) and (story.traces or step is not Story.see_trace)
+    ]

@@ -4,5 +4,5 @@ Owns       messages, the development mailbox; a copy of who owns which account
 Asks       users (where somebody is reached, and codes for messages)
 Publishes  nothing
 Listens    to users (UserRegistered, CodeRequested), transfers (TransferCompleted, TransferFailed),
-           pix (PixReceived), accounts (AccountOpened)
+           pix (PixReceived), support (TicketAnswered), accounts (AccountOpened)
 """

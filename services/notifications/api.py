@@ -41,6 +41,7 @@ def to_wire(message: Message) -> pb.Notification:
         body=message.body,
         created_at=wire.timestamp(message.created_at_us),
         transfer_id=message.transfer_id,
+        ticket_id=message.ticket_id,
     )
 
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TRANSFER_COMPLETED = "TRANSFER_COMPLETED"
     TRANSFER_FAILED = "TRANSFER_FAILED"
     PIX_RECEIVED = "PIX_RECEIVED"
+    TICKET_ANSWERED = "TICKET_ANSWERED"
 
 
 # Sent by e-mail alone: who reads the list of their messages has no use for a code.
@@ -74,6 +75,7 @@ class Message:
     subject: str
     body: str
     transfer_id: str = ""
+    ticket_id: str = ""
     created_at_us: int
     status: Status = Status.PENDING
 
@@ -111,11 +113,12 @@ class Mailer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Occasion:
-    """Why somebody is told something: the event, the user, the transfer or payment, if any."""
+    """Why somebody is told something: the event, the user, and what it is about, if anything."""
 
     event_id: str
     user_id: str
     transfer_id: str = ""
+    ticket_id: str = ""
     now_us: int
 
     def confirmation(self) -> Message:
@@ -154,6 +157,13 @@ class Occasion:
             Kind.PIX_RECEIVED, "Pix recebido", f"Você recebeu um Pix de {in_words(amount)}."
         )
 
+    def ticket_answered(self) -> Message:
+        return self._message(
+            Kind.TICKET_ANSWERED,
+            "Respondemos ao seu chamado",
+            "Há uma resposta nova ao seu chamado. Abra o aplicativo para ler.",
+        )
+
     def _message(self, kind: Kind, subject: str, body: str) -> Message:
         return Message(
             event_id=self.event_id,
@@ -162,6 +172,7 @@ class Occasion:
             subject=subject,
             body=body,
             transfer_id=self.transfer_id,
+            ticket_id=self.ticket_id,
             created_at_us=self.now_us,
         )
 

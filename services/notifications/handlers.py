@@ -6,6 +6,7 @@ from typing import Any
 
 from bank.accounts.v1 import events_pb2 as accounts
 from bank.pix.v1 import events_pb2 as pix
+from bank.support.v1 import events_pb2 as support
 from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1.users_pb2 import CODE_PURPOSE_PASSWORD_RESET
@@ -48,12 +49,25 @@ async def on_pix_received(work: UnitOfWork, event: Event[pix.PixReceived]) -> No
     await store.send(work, why.pix_received(wire.from_wire(told.amount)))
 
 
+async def on_ticket_answered(work: UnitOfWork, event: Event[support.TicketAnswered]) -> None:
+    why = occasion(event, event.data.opened_by, ticket_id=event.data.ticket_id)
+    await store.send(work, why.ticket_answered())
+
+
 async def on_account_opened(work: UnitOfWork, event: Event[accounts.AccountOpened]) -> None:
     await store.add_owner(work, event.data.account_id, event.data.owner_id)
 
 
-def occasion(event: Event[Any], user_id: str, transfer_id: str = "") -> Occasion:
-    return Occasion(event_id=event.id, user_id=user_id, transfer_id=transfer_id, now_us=now_us())
+def occasion(
+    event: Event[Any], user_id: str, transfer_id: str = "", ticket_id: str = ""
+) -> Occasion:
+    return Occasion(
+        event_id=event.id,
+        user_id=user_id,
+        transfer_id=transfer_id,
+        ticket_id=ticket_id,
+        now_us=now_us(),
+    )
 
 
 # The names are stored.
@@ -65,6 +79,9 @@ NOTIFY = Reaction(
         transfers.TransferCompleted: on_transfer_completed,
         transfers.TransferFailed: on_transfer_failed,
         pix.PixReceived: on_pix_received,
+        support.TicketAnswered: on_ticket_answered,
     },
 )
-OWNERS = Projection(name="owners", on={accounts.AccountOpened: on_account_opened})
+OWNERS = Projection(
+    name="owners", on={accounts.AccountOpened: on_account_opened}, tables=("owners",)
+)

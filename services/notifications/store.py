@@ -36,6 +36,8 @@ class MessageRow(Table, table=True):
     transfer_id: str = Field(sa_type=Text)
     created_at_us: int = Field(sa_type=BigInteger)
     status: str = Field(sa_type=Text)
+    # The default is for the rows that were there before the column.
+    ticket_id: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
 class MailRow(Table, table=True):
@@ -67,8 +69,8 @@ class OwnerRow(Table, table=True):
 
 ADD_MESSAGE = sql(
     "INSERT INTO messages"
-    " (id, event_id, user_id, kind, subject, body, transfer_id, created_at_us, status)"
-    " VALUES (:id, :event, :user, :kind, :subject, :body, :transfer, :created_at, :status)"
+    " (id, event_id, user_id, kind, subject, body, transfer_id, created_at_us, status, ticket_id)"
+    " VALUES (:id, :event, :user, :kind, :subject, :body, :transfer, :created_at, :status, :ticket)"
     " ON CONFLICT (event_id) DO NOTHING"
 )
 MESSAGE = sql("SELECT * FROM messages WHERE id = :id")
@@ -105,11 +107,12 @@ async def send(work: UnitOfWork, message: Message) -> None:
         subject=message.subject,
         body=message.body,
         transfer=message.transfer_id,
+        ticket=message.ticket_id,
         created_at=message.created_at_us,
         status=message.status.value,
     )
     if added:
-        work.start("deliver", message.id)
+        work.start("deliver", message.id, entity=message)
 
 
 async def get_message(work: UnitOfWork, message_id: str) -> Message:
@@ -176,6 +179,7 @@ def to_message(row: Row) -> Message:
         subject=row["subject"],
         body=row["body"],
         transfer_id=row["transfer_id"],
+        ticket_id=row["ticket_id"],
         created_at_us=row["created_at_us"],
         status=Status(row["status"]),
     )

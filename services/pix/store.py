@@ -111,7 +111,7 @@ async def keep_payment(work: UnitOfWork, payment: Payment) -> Payment:
         status=payment.status,
     )
     if kept:
-        work.start(DELIVER_PAYMENT, payment.id)
+        work.start(DELIVER_PAYMENT, payment.id, entity=payment)
         return payment
     return await get_payment(work, payment.id)
 
@@ -142,7 +142,7 @@ async def keep_deposit(work: UnitOfWork, deposit: Deposit) -> tuple[Deposit, boo
     Tells the deposit, and whether it is new.
     """
     if await insert_deposit(work, deposit):
-        work.start(CREDIT_DEPOSIT, deposit.id)
+        work.start(CREDIT_DEPOSIT, deposit.id, entity=deposit)
         return deposit, True
     row = await work.fetch_one(REPEATED_DEPOSIT, request_id=deposit.request_id)
     earlier = to_deposit(row)

@@ -25,6 +25,7 @@ def lines(arrivals: Arrivals) -> Projection:
             ledger.EntryPosted: partial(on_entry_posted, arrivals=arrivals),
             users.MembershipChanged: on_membership_changed,
         },
+        tables=("lines", "accounts", "readers"),
     )
 
 

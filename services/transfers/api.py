@@ -14,8 +14,8 @@ from mesh.rpc import Context, caller, mark_replayed
 from services import wire
 
 from . import store
-from .clients import AccountsLedger
-from .domain import Status, Transfer
+from .clients import AccountsLedger, Suppliers
+from .domain import Status, Supplier, Transfer
 
 PAGE_SIZE = 50
 # Comes after every other id.
@@ -25,9 +25,10 @@ NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 class TransfersApi(TransfersServiceServicer):
     """The door of transfers."""
 
-    def __init__(self, chassis: Chassis, ledger: AccountsLedger) -> None:
+    def __init__(self, chassis: Chassis, ledger: AccountsLedger, suppliers: Suppliers) -> None:
         self.chassis = chassis
         self.ledger = ledger
+        self.suppliers = suppliers
 
     async def CreateTransfer(
         self, request: pb.CreateTransferRequest, context: Context
@@ -65,14 +66,24 @@ class TransfersApi(TransfersServiceServicer):
         return pb.CancelTransferResponse(transfer=to_wire(transfer))
 
     async def accept(self, asked: Transfer) -> tuple[Transfer, bool]:
+        supplier = None
+        if asked.supplier_id:
+            # What was accepted before is answered as it was, whatever has become of the supplier.
+            if earlier := await self.chassis.read(store.repeated, asked):
+                return earlier, False
+            supplier = await self.suppliers.find(asked.supplier_id)
+            asked = asked.to(supplier)
+        return await self.keep(asked, supplier)
+
+    async def keep(self, asked: Transfer, supplier: Supplier | None) -> tuple[Transfer, bool]:
         try:
-            return await self.chassis.transact(store.accept, asked)
+            return await self.chassis.transact(store.accept, asked, supplier=supplier)
         except NotFound:
             # Our copies may be late: the owner knows.
             named = filter(None, (asked.payer, asked.payee))
             described = [await self.ledger.describe(id, asked.requested_by) for id in named]
             learned = [account for account in described if account]
-            return await self.chassis.transact(store.accept, asked, learned)
+            return await self.chassis.transact(store.accept, asked, learned, supplier)
 
 
 def user_id() -> str:
@@ -95,6 +106,7 @@ def to_transfer(request: pb.CreateTransferRequest, user_id: str) -> Transfer:
         payer=request.payer_account_id,
         payee=request.payee.account_id,
         pix_key=request.payee.pix_key,
+        supplier_id=request.payee.supplier_id,
         amount=wire.from_wire(request.amount),
         description=request.description,
         created_at_us=now_us(),
@@ -120,6 +132,8 @@ def to_wire(transfer: Transfer) -> pb.Transfer:
 
 
 def to_payee(transfer: Transfer) -> pb.Payee:
+    if transfer.supplier_id:
+        return pb.Payee(supplier_id=transfer.supplier_id)
     if transfer.pix_key:
         return pb.Payee(pix_key=transfer.pix_key)
     return pb.Payee(account_id=transfer.payee)

@@ -6,12 +6,13 @@ from functools import partial
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
+from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.saga.runner import Saga
 
 from . import handlers, store
 from .api import TransfersApi
-from .clients import AccountsLedger, PixRail
+from .clients import AccountsLedger, PixRail, Suppliers
 from .saga import move_money
 
 
@@ -21,9 +22,10 @@ def build(chassis: Chassis) -> Service:
         chassis.stub(PixServiceStub, "pix"),
         note_sent=lambda *sent: chassis.transact(store.note_sent, *sent),
     )
+    suppliers = Suppliers(chassis.stub(SuppliersServiceStub, "suppliers"))
     return Service(
         name="transfers",
-        api=[TransfersApi(chassis, ledger)],
+        api=[TransfersApi(chassis, ledger, suppliers)],
         projections=[handlers.COPIES],
         sagas=[
             Saga(

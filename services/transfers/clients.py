@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from bank.accounts.v1 import accounts_pb2 as accounts
 from bank.pix.v1 import pix_pb2 as pix
+from bank.suppliers.v1 import suppliers_pb2 as suppliers
 from mesh.errors import FailedPrecondition, NotFound, Transient
 from services import wire
 from services.money import Money
 
-from .domain import Account, Transfer
+from .domain import Account, Supplier, Transfer
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
     from bank.pix.v1.pix_pb2_grpc import PixServiceAsyncStub
+    from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceAsyncStub
 
 # The account of the bank through which Pix money leaves it.
 CLEARING = "pix-clearing"
@@ -70,7 +72,7 @@ class AccountsLedger:
                 hold_id=transfer.id,
                 payee_account_id=CLEARING,
                 description=transfer.description,
-                counterparty=transfer.pix_key,
+                counterparty=transfer.payee_name or transfer.pix_key,
             )
         )
 
@@ -100,6 +102,22 @@ class PixRail:
         if payment.status != pix.PAYMENT_STATUS_SETTLED:
             raise Transient("PAYMENT_PENDING", "The rail has not answered yet.")
         await self.note_sent(transfer.id, payment.end_to_end_id)
+
+
+class Suppliers:
+    """The suppliers of companies, which say where they are paid."""
+
+    def __init__(self, stub: SuppliersServiceAsyncStub) -> None:
+        self.suppliers = stub
+
+    async def find(self, supplier_id: str) -> Supplier | None:
+        """Tells where a supplier is paid now; None if there is none that may be paid."""
+        request = suppliers.GetSupplierKeyRequest(supplier_id=supplier_id)
+        try:
+            known = await self.suppliers.GetSupplierKey(request)
+        except NotFound:
+            return None
+        return Supplier(company_id=known.company_id, pix_key=known.pix_key, name=known.name)
 
 
 def posting(account_id: str, minor_units: int, amount: Money) -> accounts.Posting:

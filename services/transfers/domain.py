@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,8 +47,20 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Supplier:
+    """Where a supplier is paid, and by whom, as suppliers has said."""
+
+    company_id: str
+    pix_key: str = field(repr=False)
+    name: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """An instruction to move an amount, once, to an account of ours or to a Pix key."""
+    """An instruction to move an amount, once, to an account of ours, a Pix key or a supplier.
+
+    A supplier is paid at the Pix key it has when the transfer is accepted.
+    """
 
     id: str
     requested_by: str
@@ -63,6 +75,8 @@ class Transfer:
     status: Status
     failure_reason: str = ""
     end_to_end_id: str = ""
+    supplier_id: str = ""
+    payee_name: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.payer == self.payee:
@@ -78,18 +92,30 @@ class Transfer:
 
     def instruction(self) -> tuple[object, ...]:
         """Tells two transfers apart that were asked for under one request id."""
-        where = (self.payer, self.payee, self.pix_key)
+        # Where a supplier is paid may have changed since.
+        key = "" if self.supplier_id else self.pix_key
+        where = (self.payer, self.payee, self.supplier_id, key)
         return (*where, self.amount, self.description, self.scheduled_for_us)
 
-    def refusal(self, accounts: Mapping[str, Account]) -> Refused | None:
-        """Tells why the accounts do not allow the transfer, if they do not."""
+    def to(self, supplier: Supplier | None) -> Transfer:
+        """Gives the transfer with where its supplier is paid. Raises `NotFound` if that is None."""
+        if supplier is None:
+            raise no_such_payee()
+        return replace(self, pix_key=supplier.pix_key, payee_name=supplier.name)
+
+    def refusal(
+        self, accounts: Mapping[str, Account], supplier: Supplier | None = None
+    ) -> Refused | None:
+        """Tells why the accounts, or whose the supplier is, do not allow the transfer."""
         payer, payee = accounts.get(self.payer), accounts.get(self.payee)
         if payer is None or payer.may_pay is None:
             return NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
         if not payer.may_pay:
             return PermissionDenied("ROLE_MAY_NOT_PAY", "Your role does not allow you to pay.")
         if payee is None and self.payee:
-            return NotFound("PAYEE_NOT_FOUND", "There is no such payee.")
+            return no_such_payee()
+        if supplier is not None and supplier.company_id != payer.company_id:
+            return no_such_payee()
         for account in (payer, payee or payer):
             if not account.is_open:
                 return FailedPrecondition("ACCOUNT_CLOSED", "The account is closed.")
@@ -114,6 +140,10 @@ class Transfer:
 def may_pay(role: str) -> bool | None:
     """Tells what a role allows; None if it is no part in the company at all."""
     return None if role == NO_ROLE else role in PAYING_ROLES
+
+
+def no_such_payee() -> NotFound:
+    return NotFound("PAYEE_NOT_FOUND", "There is no such payee.")
 
 
 def must_lie_ahead(wait_us: int) -> None:

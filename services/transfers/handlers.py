@@ -40,4 +40,5 @@ COPIES = Projection(
         accounts.AccountClosed: close_account,
         users.MembershipChanged: change_membership,
     },
+    tables=("accounts", "memberships"),
 )

@@ -14,10 +14,13 @@ from mesh.errors import FailedPrecondition, NotFound
 from services import wire
 from services.money import Money
 
-from .domain import Account, Status, Transfer
+from .domain import Account, Status, Supplier, Transfer
 
 # Stored.
 MOVE_MONEY = "move_money"
+
+# For the rows that were there before the column.
+EMPTY = {"server_default": ""}
 
 
 class Table(SQLModel):
@@ -50,6 +53,8 @@ class TransferRow(Table, table=True):
     status: str = Field(max_length=16)
     failure_reason: str = Field(max_length=64)
     end_to_end_id: str = Field(max_length=32)
+    supplier_id: str = Field(max_length=36, sa_column_kwargs=EMPTY)
+    payee_name: str = Field(max_length=140, sa_column_kwargs=EMPTY)
 
 
 class AccountRow(Table, table=True):
@@ -73,9 +78,10 @@ class MembershipRow(Table, table=True):
 KEEP = sql(
     "INSERT INTO transfers (id, requested_by, request_id, company_id, payer_account_id,"
     " payee_account_id, pix_key, minor_units, currency, description, created_at_us,"
-    " scheduled_for_us, status, failure_reason, end_to_end_id) VALUES (:id, :requested_by,"
-    " :request_id, :company, :payer, :payee, :pix_key, :amount, :currency, :description,"
-    " :created_at_us, :scheduled_for_us, :status, '', '')"
+    " scheduled_for_us, status, failure_reason, end_to_end_id, supplier_id, payee_name)"
+    " VALUES (:id, :requested_by, :request_id, :company, :payer, :payee, :pix_key, :amount,"
+    " :currency, :description, :created_at_us, :scheduled_for_us, :status, '', '', :supplier,"
+    " :payee_name)"
     " ON CONFLICT (requested_by, request_id) DO NOTHING"
 )
 LOAD = sql("SELECT * FROM transfers WHERE id = :id")
@@ -117,24 +123,35 @@ MEMBER = sql(
 
 
 async def accept(
-    work: UnitOfWork, asked: Transfer, learned: Iterable[Account] = ()
+    work: UnitOfWork,
+    asked: Transfer,
+    learned: Iterable[Account] = (),
+    supplier: Supplier | None = None,
 ) -> tuple[Transfer, bool]:
     """Keeps a transfer and starts it, or finds the one that was asked for before.
 
-    Tells the transfer, and whether it is new.
+    `supplier` is given for a transfer to one. Tells the transfer, and whether it is new.
     """
     for account in learned:
         await learn(work, account, asked.requested_by)
     accounts = await accounts_of(work, asked)
-    refusal = asked.refusal(accounts)
+    refusal = asked.refusal(accounts, supplier)
     if refusal is None and await keep(work, asked, accounts[asked.payer].company_id):
         return asked, True
+    earlier = await repeated(work, asked)
+    if earlier is None:
+        raise refusal or LookupError("a transfer was known, and is gone")
+    return earlier, False
+
+
+async def repeated(work: UnitOfWork, asked: Transfer) -> Transfer | None:
+    """Finds the transfer that was asked for before with the same request id, if any."""
     row = await work.fetch_one(REPEATED, user=asked.requested_by, request_id=asked.request_id)
     if row is None:
-        raise refusal or LookupError("a transfer was known, and is gone")
+        return None
     earlier = to_transfer(row)
     asked.must_repeat(earlier)
-    return earlier, False
+    return earlier
 
 
 async def keep(work: UnitOfWork, transfer: Transfer, company_id: str) -> bool:
@@ -154,9 +171,12 @@ async def keep(work: UnitOfWork, transfer: Transfer, company_id: str) -> bool:
         created_at_us=transfer.created_at_us,
         scheduled_for_us=transfer.scheduled_for_us,
         status=transfer.status,
+        supplier=transfer.supplier_id,
+        payee_name=transfer.payee_name,
     )
     if kept:
-        work.start(MOVE_MONEY, transfer.id, at_us=transfer.scheduled_for_us or 0)
+        due_us = transfer.scheduled_for_us or 0
+        work.start(MOVE_MONEY, transfer.id, at_us=due_us, entity=transfer)
         work.publish(created(transfer))
     return kept > 0
 
@@ -268,6 +288,8 @@ def to_transfer(row: Row) -> Transfer:
         status=Status(row["status"]),
         failure_reason=row["failure_reason"],
         end_to_end_id=row["end_to_end_id"],
+        supplier_id=row["supplier_id"],
+        payee_name=row["payee_name"],
     )
 
 
@@ -283,12 +305,15 @@ def to_account(row: Row) -> Account:
 
 
 def created(transfer: Transfer) -> events.TransferCreated:
+    when = transfer.scheduled_for_us
     return events.TransferCreated(
         transfer_id=transfer.id,
         payer_account_id=transfer.payer,
         payee_account_id=transfer.payee,
         amount=wire.to_wire(transfer.amount),
         requested_by=transfer.requested_by,
+        scheduled_for=None if when is None else wire.timestamp(when),
+        supplier_id=transfer.supplier_id,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bank.support.v1 import events_pb2 as support
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1 import users_pb2
 from mesh.errors import Transient
@@ -67,6 +68,17 @@ async def test_an_accounts_owner_is_told_of_a_pix(notifications: Notifications) 
     (told,) = await notifications.listed()
     assert told.kind == "PIX_RECEIVED"
     assert "R$ 1.000,00" in told.body
+
+
+async def test_who_opened_a_ticket_is_told_of_its_answers(notifications: Notifications) -> None:
+    ticket_id = new_id()
+    for _ in range(2):
+        answered = support.TicketAnswered(ticket_id=ticket_id, opened_by="ana")
+        await notifications.tell(answered)
+
+    told = await notifications.listed()
+    assert [(each.kind, each.ticket_id) for each in told] == [("TICKET_ANSWERED", ticket_id)] * 2
+    assert await notifications.listed("bob") == []
 
 
 async def test_a_pix_to_an_account_not_heard_of_yet_is_told_later(

@@ -8,6 +8,8 @@ from bank.accounts.v1 import accounts_pb2 as accounts
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
 from bank.pix.v1 import pix_pb2 as pix
 from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
+from bank.suppliers.v1 import suppliers_pb2 as suppliers
+from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceServicer
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
 from mesh.ids import new_id
 
@@ -116,4 +118,43 @@ class Pix(PixServiceServicer):
         raise NotImplementedError
 
     def CreateDeposit(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class Suppliers(SuppliersServiceServicer):
+    """Suppliers of companies, and where they are paid."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, suppliers.GetSupplierKeyResponse] = {}
+
+    def add(self, company_id: str, pix_key: str = "lima@example.com") -> str:
+        supplier_id = new_id()
+        self.known[supplier_id] = suppliers.GetSupplierKeyResponse(
+            company_id=company_id, pix_key=pix_key, name="Embalagens Lima", version=1
+        )
+        return supplier_id
+
+    async def GetSupplierKey(
+        self, request: suppliers.GetSupplierKeyRequest, context: Any
+    ) -> suppliers.GetSupplierKeyResponse:
+        if request.supplier_id not in self.known:
+            raise NotFound("SUPPLIER_NOT_FOUND", "There is no such supplier.")
+        return self.known[request.supplier_id]
+
+    def CreateSupplier(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def GetSupplier(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def ListSuppliers(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def UpdateSupplier(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def DeleteSupplier(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def ListSupplierChanges(self, request: Any, context: Any) -> Any:
         raise NotImplementedError

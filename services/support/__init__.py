@@ -1,0 +1,9 @@
+"""Support: customers' questions and error reports, answered in the order of their urgency.
+
+Owns       tickets and their answers; a copy of whose accounts there are, of what has last happened
+           on them, and of the transfers that are under way
+Asks       nobody
+Publishes  TicketOpened, TicketAnswered, TicketResolved
+Listens    to users (MembershipChanged), accounts (AccountOpened, AccountClosed, EntryPosted),
+           transfers (TransferCreated, TransferCompleted, TransferFailed, TransferCancelled)
+"""

@@ -1,0 +1,202 @@
+"""Speaks `bank.support.v1`, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+from opentelemetry.metrics import get_meter
+
+from bank.money.v1 import money_pb2
+from bank.support.v1 import support_pb2 as pb
+from bank.support.v1.support_pb2_grpc import SupportServiceServicer
+from mesh.chassis import Chassis
+from mesh.clock import now_us
+from mesh.errors import InvalidArgument
+from mesh.ids import new_id
+from mesh.rpc import Context, caller, mark_replayed
+from services import wire
+
+from . import domain, store
+from .domain import ANSWERED_WITHIN_US, Answer, Happening, Priority, Ticket
+
+PAGE_SIZE = 50
+# Comes after every other id.
+NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+# Each target is a bound, so that how many answers came in time is one bucket.
+BOUNDS_S = sorted(
+    {60, 300, 8 * 3600, 24 * 3600} | {us // 10**6 for us in ANSWERED_WITHIN_US.values()}
+)
+TIME_TO_FIRST_ANSWER = get_meter("bank.support").create_histogram(
+    "bank.support.time_to_first_answer",
+    unit="s",
+    description="How long customers wait for the first answer to a ticket.",
+    explicit_bucket_boundaries_advisory=BOUNDS_S,
+)
+
+
+class SupportApi(SupportServiceServicer):
+    """The door of customers, and of the staff who answer them."""
+
+    def __init__(self, chassis: Chassis) -> None:
+        self.transact = chassis.transact
+        self.read = chassis.read
+
+    async def CreateTicket(
+        self, request: pb.CreateTicketRequest, context: Context
+    ) -> pb.CreateTicketResponse:
+        asked = to_ticket(request, caller().must_be_user().user_id)
+        ticket, is_new = await self.transact(store.open_ticket, asked)
+        if not is_new:
+            mark_replayed(context)
+        return pb.CreateTicketResponse(ticket=to_wire(ticket))
+
+    async def GetTicket(
+        self, request: pb.GetTicketRequest, context: Context
+    ) -> pb.GetTicketResponse:
+        me = caller().must_be_user()
+        found = await self.read(store.get_own, request.ticket_id, me.user_id)
+        return pb.GetTicketResponse(ticket=to_wire(*found))
+
+    async def ListTickets(
+        self, request: pb.ListTicketsRequest, context: Context
+    ) -> pb.ListTicketsResponse:
+        me = caller().must_be_user()
+        before, size = to_id(request.page_token), request.page_size or PAGE_SIZE
+        found = await self.read(store.page, me.user_id, before, size + 1)
+        page, more = found[:size], found[size:]
+        return pb.ListTicketsResponse(
+            tickets=map(to_wire, page), next_page_token=page[-1].id if more else ""
+        )
+
+    async def ListQueue(
+        self, request: pb.ListQueueRequest, context: Context
+    ) -> pb.ListQueueResponse:
+        now, size = now_us(), request.page_size or PAGE_SIZE
+        queue = await self.read(store.queue, request.priority, size, now)
+        return pb.ListQueueResponse(
+            tickets=(queued_to_wire(ticket, now) for ticket in queue.tickets),
+            waiting=queue.waiting,
+            overdue=queue.overdue,
+        )
+
+    async def InspectTicket(
+        self, request: pb.InspectTicketRequest, context: Context
+    ) -> pb.InspectTicketResponse:
+        ticket, answers, told = await self.read(store.inspect, request.ticket_id)
+        return pb.InspectTicketResponse(
+            ticket=to_wire(ticket, answers),
+            opened_by=ticket.opened_by,
+            last_events=map(happening_to_wire, told),
+        )
+
+    async def AnswerTicket(
+        self, request: pb.AnswerTicketRequest, context: Context
+    ) -> pb.AnswerTicketResponse:
+        answer = to_answer(request)
+        ticket, answers, is_new = await self.transact(store.answer, answer, resolve=request.resolve)
+        if is_new and ticket.first_answered_at_us == answer.created_at_us:
+            waited_s = (ticket.first_answer_took_us or 0) / 1e6
+            TIME_TO_FIRST_ANSWER.record(waited_s, {"bank.ticket.priority": ticket.priority.name})
+        return pb.AnswerTicketResponse(ticket=to_wire(ticket, answers))
+
+    async def EscalateTicket(
+        self, request: pb.EscalateTicketRequest, context: Context
+    ) -> pb.EscalateTicketResponse:
+        priority = Priority(request.priority)
+        changed = await self.transact(store.escalate, request.ticket_id, priority)
+        return pb.EscalateTicketResponse(ticket=to_wire(*changed))
+
+    async def ResolveTicket(
+        self, request: pb.ResolveTicketRequest, context: Context
+    ) -> pb.ResolveTicketResponse:
+        changed = await self.transact(store.resolve, request.ticket_id, now_us())
+        return pb.ResolveTicketResponse(ticket=to_wire(*changed))
+
+
+def to_id(page_token: str) -> str:
+    try:
+        return str(UUID(page_token)) if page_token else NEWEST
+    except ValueError:
+        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None
+
+
+def to_ticket(request: pb.CreateTicketRequest, user_id: str) -> Ticket:
+    return Ticket(
+        id=new_id(),
+        request_id=request.request_id,
+        opened_by=user_id,
+        subject=domain.written(request.subject, "subject"),
+        description=domain.written(request.description, "description"),
+        trace_id=request.trace_id,
+        app_version=request.app_version,
+        account_id=request.account_id,
+        transfer_id=request.transfer_id,
+        created_at_us=now_us(),
+    )
+
+
+def to_answer(request: pb.AnswerTicketRequest) -> Answer:
+    return Answer(
+        id=new_id(),
+        ticket_id=request.ticket_id,
+        request_id=request.request_id,
+        text=domain.written(request.text, "text"),
+        created_at_us=now_us(),
+    )
+
+
+def to_wire(ticket: Ticket, answers: Iterable[Answer] = ()) -> pb.Ticket:
+    took, resolved = ticket.first_answer_took_us, ticket.resolved_at_us
+    return pb.Ticket(
+        ticket_id=ticket.id,
+        subject=ticket.subject,
+        description=ticket.description,
+        trace_id=ticket.trace_id,
+        app_version=ticket.app_version,
+        account_id=ticket.account_id,
+        transfer_id=ticket.transfer_id,
+        priority=pb.TicketPriority.Value(f"TICKET_PRIORITY_{ticket.priority.name}"),
+        status=pb.TicketStatus.Value(f"TICKET_STATUS_{ticket.status.name}"),
+        created_at=wire.timestamp(ticket.created_at_us),
+        answer_due_at=wire.timestamp(ticket.answer_due_us),
+        time_to_first_answer=None if took is None else duration(took),
+        resolved_at=None if resolved is None else wire.timestamp(resolved),
+        answers=map(answer_to_wire, answers),
+    )
+
+
+def queued_to_wire(ticket: Ticket, now_us: int) -> pb.QueuedTicket:
+    return pb.QueuedTicket(
+        ticket=to_wire(ticket),
+        opened_by=ticket.opened_by,
+        time_left=duration(ticket.answer_due_us - now_us),
+    )
+
+
+def answer_to_wire(answer: Answer) -> pb.Answer:
+    return pb.Answer(
+        answer_id=answer.id, text=answer.text, created_at=wire.timestamp(answer.created_at_us)
+    )
+
+
+def happening_to_wire(told: Happening) -> pb.AccountEvent:
+    amount = None
+    if told.minor_units is not None:
+        amount = money_pb2.Money(minor_units=told.minor_units, currency_code=told.currency)
+    return pb.AccountEvent(
+        kind=told.kind,
+        account_id=told.account_id,
+        occurred_at=wire.timestamp(told.at_us),
+        transfer_id=told.transfer_id,
+        amount=amount,
+        reason=told.reason,
+    )
+
+
+def duration(microseconds: int) -> Duration:
+    length = Duration()
+    length.FromMicroseconds(microseconds)
+    return length

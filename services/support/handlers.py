@@ -1,0 +1,96 @@
+"""Keeps this service's copies of what others own; the cursor has already dropped repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bank.accounts.v1 import events_pb2 as ledger
+from bank.transfers.v1 import events_pb2 as transfers
+from bank.users.v1 import events_pb2 as users
+from bank.users.v1.users_pb2 import ROLE_UNSPECIFIED
+from mesh.db import UnitOfWork
+from mesh.events import Event, Projection
+
+from . import store
+from .domain import Happening, UnderWay
+
+
+async def on_membership_changed(work: UnitOfWork, event: Event[users.MembershipChanged]) -> None:
+    changed = event.data
+    is_member = changed.role != ROLE_UNSPECIFIED
+    await store.set_member(work, changed.user_id, changed.company_id, is_member)
+
+
+async def on_account_opened(work: UnitOfWork, event: Event[ledger.AccountOpened]) -> None:
+    opened = event.data
+    await store.add_account(work, opened.account_id, opened.company_id)
+    await store.note(work, happening(event, "ACCOUNT_OPENED", opened.account_id))
+
+
+async def on_account_closed(work: UnitOfWork, event: Event[ledger.AccountClosed]) -> None:
+    await store.note(work, happening(event, "ACCOUNT_CLOSED", event.data.account_id))
+
+
+async def on_entry_posted(work: UnitOfWork, event: Event[ledger.EntryPosted]) -> None:
+    posted = event.data
+    noted = happening(
+        event,
+        "ENTRY_POSTED",
+        posted.account_id,
+        transfer_id=posted.transfer_id,
+        minor_units=posted.amount.minor_units,
+        currency=posted.amount.currency_code,
+    )
+    await store.note(work, noted)
+
+
+async def on_transfer_created(work: UnitOfWork, event: Event[transfers.TransferCreated]) -> None:
+    created = event.data
+    is_scheduled = created.HasField("scheduled_for")
+    since = created.scheduled_for.ToMicroseconds() if is_scheduled else event.time_us
+    under_way = UnderWay(
+        transfer_id=created.transfer_id, account_id=created.payer_account_id, since_us=since
+    )
+    await store.begin(work, under_way)
+
+
+async def on_transfer_ended(
+    work: UnitOfWork, event: Event[transfers.TransferCompleted | transfers.TransferCancelled]
+) -> None:
+    await store.end(work, event.data.transfer_id)
+
+
+async def on_transfer_failed(work: UnitOfWork, event: Event[transfers.TransferFailed]) -> None:
+    failed = event.data
+    await store.end(work, failed.transfer_id)
+    noted = happening(
+        event,
+        "TRANSFER_FAILED",
+        failed.payer_account_id,
+        transfer_id=failed.transfer_id,
+        minor_units=failed.amount.minor_units,
+        currency=failed.amount.currency_code,
+        reason=failed.failure_reason,
+    )
+    await store.note(work, noted)
+
+
+def happening(event: Event[Any], kind: str, account_id: str, **more: Any) -> Happening:
+    return Happening(id=event.id, kind=kind, account_id=account_id, at_us=event.time_us, **more)
+
+
+# The name is stored.
+COPIES = Projection(
+    name="copies",
+    on={
+        users.MembershipChanged: on_membership_changed,
+        ledger.AccountOpened: on_account_opened,
+        ledger.AccountClosed: on_account_closed,
+        ledger.EntryPosted: on_entry_posted,
+        transfers.TransferCreated: on_transfer_created,
+        transfers.TransferCompleted: on_transfer_ended,
+        transfers.TransferCancelled: on_transfer_ended,
+        transfers.TransferFailed: on_transfer_failed,
+    },
+    tables=("accounts", "memberships", "happenings", "under_way"),
+)

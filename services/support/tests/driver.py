@@ -1,0 +1,111 @@
+"""The support service over real gRPC, the customers who ask it, and the staff who answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bank.accounts.v1 import events_pb2 as ledger
+from bank.money.v1.money_pb2 import Money
+from bank.support.v1 import support_pb2 as pb
+from bank.support.v1.support_pb2_grpc import SupportServiceStub
+from bank.transfers.v1 import events_pb2 as transfers
+from bank.users.v1 import events_pb2 as users
+from bank.users.v1.users_pb2 import Role
+from mesh.ids import new_id
+from mesh.testing.harness import Running
+from services import wire
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class Support:
+    def __init__(self, service: Running) -> None:
+        self.service = service
+        self.bff = service.stub(SupportServiceStub)
+        self.staff = service.stub(SupportServiceStub, workload="operator")
+        self.bakery, self.mill = new_id(), new_id()
+
+    async def open_account(self, user_id: str, account_id: str) -> None:
+        company_id = f"company of {user_id}"
+        await self.service.tell(
+            users.MembershipChanged(company_id=company_id, user_id=user_id, role=Role.ROLE_OWNER)
+        )
+        await self.service.tell(
+            ledger.AccountOpened(account_id=account_id, company_id=company_id, owner_id=user_id)
+        )
+
+    async def begin_transfer(self, account_id: str, scheduled_for_us: int | None = None) -> str:
+        """Tells of a transfer that was accepted; the ledger has not been heard of it."""
+        transfer_id = new_id()
+        created = transfers.TransferCreated(
+            transfer_id=transfer_id, payer_account_id=account_id, amount=brl(100)
+        )
+        if scheduled_for_us is not None:
+            created.scheduled_for.CopyFrom(wire.timestamp(scheduled_for_us))
+        await self.service.tell(created)
+        return transfer_id
+
+    async def fail_transfer(self, transfer_id: str, account_id: str) -> None:
+        await self.service.tell(
+            transfers.TransferFailed(
+                transfer_id=transfer_id,
+                payer_account_id=account_id,
+                amount=brl(100),
+                failure_reason="INSUFFICIENT_FUNDS",
+            )
+        )
+
+    async def post(self, account_id: str, minor_units: int) -> None:
+        await self.service.tell(
+            ledger.EntryPosted(
+                account_id=account_id,
+                entry_id=new_id(),
+                transfer_id=new_id(),
+                amount=brl(minor_units),
+                counterparty="ana@example.com",
+                description="aluguel da Ana",
+            )
+        )
+
+    async def open(self, user_id: str = "ana", **asked: Any) -> pb.Ticket:
+        with self.service.signed_in(user_id):
+            return (await self.bff.CreateTicket(a_request(**asked))).ticket
+
+    async def get(self, ticket_id: str, user_id: str = "ana") -> pb.Ticket:
+        with self.service.signed_in(user_id):
+            return (await self.bff.GetTicket(pb.GetTicketRequest(ticket_id=ticket_id))).ticket
+
+    async def page(self, user_id: str = "ana", **asked: Any) -> pb.ListTicketsResponse:
+        with self.service.signed_in(user_id):
+            return await self.bff.ListTickets(pb.ListTicketsRequest(**asked))
+
+    async def answer(self, ticket_id: str, text: str = "Pronto.", **more: Any) -> pb.Ticket:
+        asked = {"request_id": new_id(), "ticket_id": ticket_id, "text": text} | more
+        return (await self.staff.AnswerTicket(pb.AnswerTicketRequest(**asked))).ticket
+
+    async def resolve(self, ticket_id: str) -> pb.Ticket:
+        request = pb.ResolveTicketRequest(ticket_id=ticket_id)
+        return (await self.staff.ResolveTicket(request)).ticket
+
+    async def escalate(self, ticket_id: str, priority: str) -> pb.Ticket:
+        value = pb.TicketPriority.Value(f"TICKET_PRIORITY_{priority}")
+        request = pb.EscalateTicketRequest(ticket_id=ticket_id, priority=value)
+        return (await self.staff.EscalateTicket(request)).ticket
+
+    async def queue(self, **asked: Any) -> pb.ListQueueResponse:
+        return await self.staff.ListQueue(pb.ListQueueRequest(**asked))
+
+    async def queued(self) -> list[str]:
+        return [each.ticket.ticket_id for each in (await self.queue()).tickets]
+
+    async def inspect(self, ticket_id: str) -> pb.InspectTicketResponse:
+        return await self.staff.InspectTicket(pb.InspectTicketRequest(ticket_id=ticket_id))
+
+
+def a_request(**asked: Any) -> pb.CreateTicketRequest:
+    usual = {"request_id": new_id(), "subject": "Dúvida", "description": "Como mudo o limite?"}
+    return pb.CreateTicketRequest(**(usual | asked))
+
+
+def brl(minor_units: int) -> Money:
+    return Money(minor_units=minor_units, currency_code="BRL")

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from mesh.db.agree import differences
+from services.support import store
+
+
+def test_tables_and_migrations_agree() -> None:
+    assert differences(store.Table.metadata, Path(store.__file__).parent / "migrations") == []
