@@ -35,13 +35,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from mesh.identity.directory import CERTIFICATE, KEY, replace_all, write_private
 from mesh.identity.spiffe import TRUST_DOMAIN, spiffe_id
 
-__all__ = ["Authority", "Issued", "new_intermediate", "new_key", "new_root", "pem_of"]
+__all__ = ["BACKDATING", "Authority", "Issued", "new_intermediate", "new_key", "new_root", "pem_of"]
 
 _ROOT_LIFE = timedelta(days=3650)
 _INTERMEDIATE_LIFE = timedelta(days=365)
 _INTERMEDIATE_RENEWAL = timedelta(days=90)
 # Peers' clocks may be behind ours.
-_BACKDATING = timedelta(minutes=5)
+BACKDATING = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_now() - _BACKDATING)
+        .not_valid_before(_now() - BACKDATING)
         .not_valid_after(expires_at)
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mesh.identity.authority import Authority, new_key, pem_of
 from mesh.identity.directory import BUNDLE, CERTIFICATE, KEY, replace_all
+from mesh.identity.issued import note
 from mesh.identity.join import authority_directory
 from mesh.xds.bootstrap import Node, bootstrap
 
@@ -35,6 +36,7 @@ def issue_files(
     authority = Authority.open(authority_directory(data_dir))
     key = new_key()
     issued = authority.issue(workload, key.public_key(), ttl)
+    note(authority_directory(data_dir), authority, workload, issued)
     out_dir = out_dir.absolute()
     node = Node(
         service=workload,

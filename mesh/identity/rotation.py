@@ -4,9 +4,9 @@
 2. `switch_root`: the new root signs a new intermediate, which issues from then on.
 3. `retire_roots`: the old root is trusted no more.
 
-Restart the control plane after each step; that harms nobody. Between the steps wait for one life of
-a certificate: each process learns whom to trust when it renews its own. Switching at once would cut
-off everyone who has not heard of the new root yet.
+The control plane reads each step from the disk. Between the steps one life of a certificate must
+pass: each process learns whom to trust when it renews its own, and switching at once would cut off
+everyone who has not heard of the new root yet. `behind` tells who is still to be waited for.
 """
 
 from __future__ import annotations
@@ -14,14 +14,29 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from cryptography import x509
+
 from mesh.errors import FailedPrecondition
 from mesh.identity.authority import new_intermediate, new_root
 from mesh.identity.directory import BUNDLE, CERTIFICATE, KEY, replace_all, write_private
+from mesh.identity.issued import Entry, fingerprint, fingerprint_of_issuer, good_entries
 from mesh.identity.join import authority_directory
 
-__all__ = ["prepare_root", "retire_roots", "switch_root"]
+__all__ = ["behind", "prepare_root", "retire_roots", "switch_root"]
 
 _NEXT = "next-root"
+
+
+def behind(data_dir: Path) -> list[Entry]:
+    """Lists the good certificates that the next step would cut off: those whose owners may not have
+    heard of the roots that are trusted now, or that were not issued by the authority of now.
+    """
+    directory = authority_directory(data_dir)
+    trusted = fingerprint((directory / BUNDLE).read_bytes())
+    issuer = x509.load_pem_x509_certificate((directory / "intermediate" / CERTIFICATE).read_bytes())
+    issues = fingerprint_of_issuer(issuer)
+    entries = good_entries(directory)
+    return [each for each in entries if each.bundle != trusted or each.issuer != issues]
 
 
 def prepare_root(data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.errors import InvalidArgument, Refused
-from mesh.identity.authority import Authority
+from mesh.identity.issued import note
 from mesh.identity.join import verify_join_token
+from mesh.identity.live import LiveAuthority
 from mesh.identity.refusal import refuse
 from meshapi.v1 import identity_pb2 as pb
 from meshapi.v1.identity_pb2_grpc import IdentityServiceServicer
@@ -22,21 +24,23 @@ __all__ = ["IdentityService"]
 class IdentityService(IdentityServiceServicer):
     """Issues a certificate to whoever shows a join token, for the workload that the token names."""
 
-    def __init__(self, authority: Authority, ttl: timedelta) -> None:
-        self._authority = authority
+    def __init__(self, live: LiveAuthority, ttl: timedelta) -> None:
+        self._live = live
         self._ttl = ttl
 
     async def IssueCertificate(
         self, request: pb.IssueCertificateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.IssueCertificateResponse:
+        authority = await asyncio.to_thread(self._live.now)
         try:
-            workload = verify_join_token(self._authority.join_secret, request.join_token)
-            issued = self._authority.issue(workload, _public_key(request.csr_pem), self._ttl)
+            workload = verify_join_token(authority.join_secret, request.join_token)
+            issued = authority.issue(workload, _public_key(request.csr_pem), self._ttl)
         except Refused as error:
             await refuse(context, error)
+        await asyncio.to_thread(note, self._live.directory, authority, workload, issued)
         response = pb.IssueCertificateResponse(
             certificate_chain_pem=issued.chain_pem.decode(),
-            trust_bundle_pem=self._authority.trust_bundle.decode(),
+            trust_bundle_pem=authority.trust_bundle.decode(),
         )
         response.expires_at.FromDatetime(issued.expires_at)
         return response

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from mesh.identity.authority import new_key, pem_of
+from mesh.identity.authority import BACKDATING, new_key, pem_of
 from mesh.identity.directory import BUNDLE, CERTIFICATE, KEY, replace_all
 from mesh.identity.spiffe import spiffe_id, workload_of, workload_of_id
 from meshapi.v1 import identity_pb2 as pb
@@ -103,6 +103,15 @@ class WorkloadIdentity:
     def expires_at(self) -> datetime:
         """When the certificate expires. Raises `LookupError` when there is none."""
         return self._current().leaf().not_valid_after_utc
+
+    @property
+    def life_s(self) -> float:
+        """For how many seconds a certificate is good when it is new; 0.0 if there is none."""
+        if self._credentials is None:
+            return 0.0
+        leaf = self._credentials.leaf()
+        life = leaf.not_valid_after_utc - leaf.not_valid_before_utc - BACKDATING
+        return max(life.total_seconds(), 1.0)
 
     async def obtain(self) -> None:
         """Waits until there is a good certificate: that of the last run, or a new one.

@@ -4,6 +4,7 @@ GET /livez       200 as long as the event loop turns
 GET /readyz      200, or 503
 GET /instances   who is registered
 GET /clients     who follows, and what they were sent, accepted and refused
+GET /edges       who called whom in the last ten seconds
 GET /metrics     Prometheus text
 """
 
@@ -17,8 +18,10 @@ from http import HTTPStatus
 
 from google.protobuf.json_format import MessageToDict
 
+from mesh.xds.load import LoadReports
 from mesh.xds.publisher import Publisher
 from mesh.xds.registry import Registry
+from mesh.xds.sight import edges_of
 from mesh.xds.subscription import Client, Subscription
 
 __all__ = ["Page", "pages", "serve"]
@@ -27,16 +30,21 @@ Page = Callable[[], object]
 
 _REQUEST_TIMEOUT_S = 5.0
 _MAX_HEAD = 8_192
+_WINDOW_S = 10.0
 
 
 def pages(
-    publisher: Publisher, registry: Registry, is_ready: Callable[[], bool]
+    publisher: Publisher,
+    registry: Registry,
+    reports: LoadReports,
+    is_ready: Callable[[], bool],
 ) -> dict[str, Page]:
     """Makes the pages, by path. A page that is false answers 503."""
     return {
         "/livez": lambda: {"live": True},
         "/readyz": lambda: {"ready": True} if is_ready() else {},
         "/clients": lambda: {"clients": [_client(client) for client in publisher.clients]},
+        "/edges": lambda: _edges(reports),
         "/instances": lambda: {"instances": [MessageToDict(i) for i in registry.instances()]},
         "/metrics": lambda: _metrics(publisher),
     }
@@ -76,6 +84,23 @@ def _response(head: bytes, content: Mapping[str, Page]) -> bytes:
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {media_type}\r\n"
         f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n"
     ).encode() + payload
+
+
+def _edges(reports: LoadReports) -> dict[str, object]:
+    found = edges_of(reports, _WINDOW_S)
+    edges: dict[tuple[str, str], list[int]] = {}
+    for edge in found.edges:
+        sums = edges.setdefault((edge.caller, edge.service), [0, 0, 0, 0])
+        counts = (edge.issued, edge.succeeded, edge.failed, edge.dropped)
+        sums[:] = map(sum, zip(sums, counts, strict=True))
+    names = ("issued", "succeeded", "failed", "dropped")
+    return {
+        "window_s": found.window.ToMilliseconds() / 1e3,
+        "edges": [
+            {"caller": caller, "service": service, **dict(zip(names, sums, strict=True))}
+            for (caller, service), sums in edges.items()
+        ],
+    }
 
 
 def _metrics(publisher: Publisher) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["Catalogue", "Endpoint", "Method", "Service"]
+__all__ = ["Catalogue", "Endpoint", "Method", "Service", "outliers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,17 @@ class Endpoint:
     zone: str = ""
     pid: int = 0
     draining: bool = False
+    failing: bool = False
+
+
+def outliers(endpoints: Iterable[Endpoint]) -> frozenset[str]:
+    """Tells which instances are to be spared because they fail.
+
+    Where more than half of those in use fail, the cause lies elsewhere: then none is.
+    """
+    used = [each for each in endpoints if not each.draining]
+    failing = frozenset(each.instance_id for each in used if each.failing)
+    return failing if len(failing) * 2 <= len(used) else frozenset()
 
 
 @dataclass(kw_only=True)

@@ -6,6 +6,7 @@ Source of the pauses: full jitter (AWS Architecture Blog, "Exponential Backoff A
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 import grpc
 
+from mesh.xds.states import DRAINING, FAILING, READY, State
 from mesh.xds.together import until_one_ends
 from meshapi.v1 import registry_pb2 as pb
 from meshapi.v1.registry_pb2_grpc import RegistryServiceStub
@@ -37,21 +39,27 @@ _OPTIONS = (
 
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[pb.RegisterRequest, pb.RegisterResponse]"
 
-_READY = pb.INSTANCE_STATE_READY
-_DRAINING = pb.INSTANCE_STATE_DRAINING
-
 
 class Lease:
-    """Keeps one instance registered. `credentials` is asked for each new connection.
+    """Keeps one instance registered. `credentials` is asked for each new connection, and
+    `server_name` is what the certificate must name where that is not the host of `address`.
 
     `problem` says in words what is in the way, and is empty when nothing is.
     """
 
-    def __init__(self, address: str, credentials: Callable[[], grpc.ChannelCredentials]) -> None:
+    def __init__(
+        self,
+        address: str,
+        credentials: Callable[[], grpc.ChannelCredentials],
+        server_name: str = "",
+    ) -> None:
         self.problem = "not registered yet"
-        self._address = address
+        self.address = address
         self._credentials = credentials
-        self._draining = asyncio.Event()
+        named = ("grpc.ssl_target_name_override", server_name)
+        self._options = (*_OPTIONS, named) if server_name else _OPTIONS
+        self._state: State = READY
+        self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._registered = asyncio.Event()
 
@@ -88,13 +96,18 @@ class Lease:
             await asyncio.sleep(random.uniform(0.0, pause))  # noqa: S311
             pause = min(pause * 2, _LAST_PAUSE_S)
 
+    def judge(self, *, failing: bool) -> None:
+        """Says whether the instance fails too many calls. One that drains goes on draining."""
+        if self._state != DRAINING:
+            self._become(FAILING if failing else READY)
+
     async def drain(self, timeout_s: float) -> bool:
         """Takes the instance out of use, and waits until every client knows.
 
         Returns whether they do; false means that the time ran out. Clients may still
         have calls on their way: stop serving when it has been quiet for a moment.
         """
-        self._draining.set()
+        self._become(DRAINING)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._drained.wait()
@@ -104,19 +117,18 @@ class Lease:
 
     async def _hold(self, instance: pb.Instance, methods: Sequence[pb.MethodRoute]) -> None:
         async with grpc.aio.secure_channel(
-            self._address, self._credentials(), options=_OPTIONS
+            self.address, self._credentials(), options=self._options
         ) as channel:
             call = RegistryServiceStub(channel).Register()
+            first = self._as_now(instance)
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                await call.write(
-                    pb.RegisterRequest(instance=self._as_now(instance), methods=methods)
-                )
+                await call.write(pb.RegisterRequest(instance=first, methods=methods))
                 if not await self._hear_once(call):
                     return
             self._registered.set()
             self.problem = ""
             _log.info("registered", extra={"instance_id": instance.instance_id})
-            await until_one_ends(self._hear(call), self._beat(call, instance))
+            await until_one_ends(self._hear(call), self._beat(call, first))
 
     async def _hear(self, call: _Stream) -> None:
         while await self._hear_once(call):
@@ -127,37 +139,33 @@ class Lease:
         answer = await call.read()
         if not isinstance(answer, pb.RegisterResponse):
             return False
-        if answer.acknowledged_state == _DRAINING:
+        if answer.acknowledged_state == DRAINING:
             self._drained.set()
         return True
 
-    async def _beat(
-        self,
-        call: _Stream,
-        instance: pb.Instance,
-    ) -> None:
-        told_draining = self._draining.is_set()
+    async def _beat(self, call: _Stream, told: pb.Instance) -> None:
         while True:
             request = pb.RegisterRequest()
-            if told_draining:
-                await asyncio.sleep(_BEAT_S)
-            else:
-                told_draining = await self._told_to_drain()
-                if told_draining:
-                    request.instance.CopyFrom(self._as_now(instance))
+            if told.state == self._state:
+                await self._change_within(_BEAT_S)
+            if told.state != self._state:
+                told = self._as_now(told)
+                request.instance.CopyFrom(told)
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 await call.write(request)
 
-    async def _told_to_drain(self) -> bool:
-        try:
-            async with asyncio.timeout(_BEAT_S):
-                await self._draining.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _change_within(self, seconds: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    def _become(self, state: State) -> None:
+        self._state = state
+        self._changed.set()
 
     def _as_now(self, instance: pb.Instance) -> pb.Instance:
         now = pb.Instance()
         now.CopyFrom(instance)
-        now.state = _DRAINING if self._draining.is_set() else _READY
+        now.state = self._state
         return now

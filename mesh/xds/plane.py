@@ -9,15 +9,20 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 
-from mesh.identity.authority import Authority, new_key, pem_of
+from mesh.identity.authority import new_key, pem_of
+from mesh.identity.issued import tidy
 from mesh.identity.join import authority_directory
+from mesh.identity.live import LiveAuthority
 from mesh.identity.service import IdentityService
 from mesh.identity.workload import rotating_credentials
 from mesh.xds.admin import pages, serve
+from mesh.xds.load import LoadReports, LoadService
+from mesh.xds.policy.policies import Policies
 from mesh.xds.publisher import Publisher
 from mesh.xds.registry import Registry, RegistryService
 from mesh.xds.server import DiscoveryService
 from mesh.xds.settings import ControlPlaneSettings
+from mesh.xds.sight import SightService
 from mesh.xds.store import Store
 from mesh.xds.together import until_one_ends
 from meshapi.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
@@ -58,6 +63,10 @@ class ControlPlane:
         self.admin_address = ""
         self.publisher = Publisher(settings.last_instance_grace_s)
         self.registry = Registry(self.publisher, settings.lease_ttl_s)
+        self.reports = LoadReports()
+        self.policies = Policies(
+            self.publisher, self.reports, settings.data_dir / "policy.json", settings.nats_url
+        )
         self._store = Store(settings.data_dir / "catalogue.json")
         self._servers: list[grpc.aio.Server] = []
         self._admin: asyncio.Server | None = None
@@ -67,7 +76,10 @@ class ControlPlane:
     async def start(self) -> None:
         """Reads what the last run knew, and serves. Raises `RuntimeError` for a port in use."""
         settings = self.settings
-        authority = await asyncio.to_thread(Authority.open, authority_directory(settings.data_dir))
+        directory = authority_directory(settings.authority_data_dir)
+        authority = await asyncio.to_thread(LiveAuthority, directory)
+        await asyncio.to_thread(tidy, directory)
+        await self.policies.start(settings.silence_s)
         self.publisher.catalogue.restore(
             self._store.load(), until=time.monotonic() + settings.return_window_s
         )
@@ -77,12 +89,18 @@ class ControlPlane:
         await self._serve_mesh(certificate)
         await self._serve_identity(authority, certificate)
         if settings.admin_listen:
-            content = pages(self.publisher, self.registry, lambda: self._working is not None)
+            content = pages(
+                self.publisher, self.registry, self.reports, lambda: self._working is not None
+            )
             self._admin = await serve(settings.admin_listen, content)
             host, port = self._admin.sockets[0].getsockname()[:2]
             self.admin_address = f"{host}:{port}"
         self._working = asyncio.create_task(
-            until_one_ends(self.registry.sweep(), self._store.keep(self.publisher.catalogue))
+            until_one_ends(
+                self.registry.sweep(),
+                self._store.keep(self.publisher.catalogue),
+                self.policies.run(),
+            )
         )
         self._silence = asyncio.get_running_loop().call_later(settings.silence_s, self._speak)
         _log.info(
@@ -105,6 +123,7 @@ class ControlPlane:
         if self._admin is not None:
             self._admin.close()
             await self._admin.wait_closed()
+        await self.policies.stop()
         self.publisher.stop()
         # Not after a start that failed: the file may be another control plane's.
         if self._working is not None:
@@ -117,13 +136,19 @@ class ControlPlane:
     async def _serve_mesh(self, certificate: _OwnCertificate) -> None:
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(
-            (DiscoveryService(self.publisher).handler(), RegistryService(self.registry).handler())
+            (
+                DiscoveryService(self.publisher).handler(),
+                RegistryService(self.registry).handler(),
+                LoadService(self.reports).handler(),
+                SightService(self.publisher, self.reports).handler(),
+                self.policies.service.handler(),
+            )
         )
         self.address = _listen(server, self.settings.listen, certificate.credentials(mutual=True))
         await server.start()
         self._servers.append(server)
 
-    async def _serve_identity(self, authority: Authority, certificate: _OwnCertificate) -> None:
+    async def _serve_identity(self, authority: LiveAuthority, certificate: _OwnCertificate) -> None:
         # Whoever can reach the port can ask.
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_ASKING)
         ttl = timedelta(seconds=self.settings.certificate_ttl_s)
@@ -144,26 +169,32 @@ class ControlPlane:
 class _OwnCertificate:
     """The control plane's certificate, which it issues to itself, and renews at half its life."""
 
-    def __init__(self, authority: Authority, settings: ControlPlaneSettings) -> None:
+    def __init__(self, authority: LiveAuthority, settings: ControlPlaneSettings) -> None:
         self._authority = authority
         self._settings = settings
 
     def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
         renew_at = datetime.max.replace(tzinfo=UTC)
+        given = self._authority.now()
 
         def issue() -> grpc.ServerCertificateConfiguration:
             nonlocal renew_at
             key = new_key()
             ttl = timedelta(seconds=self._settings.certificate_ttl_s)
             names = self._settings.server_names
-            issued = self._authority.issue(WORKLOAD, key.public_key(), ttl, names)
+            issued = given.issue(WORKLOAD, key.public_key(), ttl, names)
             renew_at = issued.expires_at - ttl / 2
             return grpc.ssl_server_certificate_configuration(
-                [(pem_of(key), issued.chain_pem)], self._authority.trust_bundle if mutual else None
+                [(pem_of(key), issued.chain_pem)], given.trust_bundle if mutual else None
             )
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
-            return issue() if datetime.now(UTC) > renew_at else None
+            nonlocal given
+            now = self._authority.now()
+            if now is given and datetime.now(UTC) <= renew_at:
+                return None
+            given = now
+            return issue()
 
         return rotating_credentials(issue(), renewed, mutual=mutual)
 

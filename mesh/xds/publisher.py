@@ -1,4 +1,4 @@
-"""From a change in the catalogue to the clients.
+"""From a change in the catalogue or the policy to the clients.
 
 Changes are gathered for ten milliseconds, so that a restart of many instances is a few pushes and
 not as many as there are instances.
@@ -10,9 +10,12 @@ import asyncio
 from collections.abc import Callable
 
 from mesh.xds.catalogue import Catalogue
-from mesh.xds.resources import EDS, resources_of
+from mesh.xds.policy.document import named_versions, of_service
+from mesh.xds.policy.lanes import subset
+from mesh.xds.resources import EDS, RDS, resources_of
 from mesh.xds.snapshot import Snapshot
 from mesh.xds.subscription import Client
+from meshapi.v1 import policy_pb2 as pb
 
 __all__ = ["Publisher"]
 
@@ -20,7 +23,7 @@ _GATHER_S = 0.010
 
 
 class Publisher:
-    """Keeps the snapshot true to the catalogue, and wakes the clients' streams.
+    """Keeps the snapshot true to the catalogue and the policy, and wakes the clients' streams.
 
     `on_publish` is called after each change of the catalogue went into the snapshot, and
     `on_answer` when a client accepted or refused something, or left.
@@ -28,12 +31,16 @@ class Publisher:
 
     def __init__(self, last_instance_grace_s: float) -> None:
         self.catalogue = Catalogue(self._touch, last_instance_grace_s)
+        self.policy = pb.MeshPolicy()
         self.snapshot = Snapshot()
         self.clients: dict[Client, asyncio.Event] = {}
         self.refusals = 0
         self.on_publish: list[Callable[[], None]] = []
         self.on_answer: list[Callable[[], None]] = []
         self._touched: set[str] = set()
+        self._versions: dict[str, set[str]] = {}
+        # Those in which a client ever was.
+        self._zones: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, client: Client) -> asyncio.Event:
@@ -56,14 +63,37 @@ class Publisher:
             event.set()
 
     def has_settled(self, service: str) -> bool:
-        """Tells whether every client has accepted the endpoints of a service as they are now.
+        """Tells whether every client has accepted the endpoints and routes of a service of now.
 
         Soon after a start nobody knows: the clients are not all back yet.
         """
         if service in self._touched or not self.snapshot.complete:
             return False
-        version = self.snapshot.version_of(EDS, service)
-        return all(client.has(EDS, service, version) for client in self.clients)
+        versions = self._versions.get(service, ())
+        names = [(EDS, service), (RDS, service)]
+        names += [(EDS, subset(service, version)) for version in versions]
+        return all(
+            client.has(type_url, name, self.snapshot.version_of(type_url, name, client.zone))
+            for client in self.clients
+            for type_url, name in names
+        )
+
+    def follow(self, policy: pb.MeshPolicy) -> None:
+        """Takes another policy over, and publishes what it changes at once."""
+        before, self.policy = self.policy, policy
+        for name in self.catalogue.services:
+            if of_service(before, name) != of_service(policy, name):
+                self._touched.add(name)
+        self.publish()
+
+    def serve_zone(self, zone: str) -> None:
+        """Is told in which zone a client is: where zones matter, it gets lists of its own."""
+        if not zone or zone in self._zones:
+            return
+        self._zones.add(zone)
+        names = [told.service for told in self.policy.services if told.zones.own_first]
+        self._touched.update(name for name in names if name in self.catalogue.services)
+        self.publish()
 
     def publish(self) -> None:
         """Brings the snapshot up to the catalogue at once."""
@@ -71,8 +101,12 @@ class Publisher:
         touched, self._touched = self._touched, set()
         changed = False
         for name in sorted(touched):
-            for type_url, body in resources_of(self.catalogue.services[name]).items():
-                changed |= self.snapshot.put(type_url, name, body)
+            told = of_service(self.policy, name)
+            # A version keeps its cluster: some client may still be on its way to other routes.
+            versions = self._versions.setdefault(name, set())
+            versions |= named_versions(told)
+            resources = resources_of(self.catalogue.services[name], told, versions, self._zones)
+            changed |= self.snapshot.update(resources)
         if changed:
             self.wake()
         for callback in self.on_publish:

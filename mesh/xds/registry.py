@@ -23,6 +23,7 @@ from mesh.identity.refusal import refuse
 from mesh.identity.spiffe import workload_of
 from mesh.xds.catalogue import Endpoint, Method
 from mesh.xds.publisher import Publisher
+from mesh.xds.states import DRAINING, FAILING, READY
 from mesh.xds.together import until_one_ends
 from meshapi.v1 import registry_pb2 as pb
 
@@ -35,9 +36,6 @@ _FIRST_MESSAGE_S = 5.0
 _MAX_METHODS = 500
 _METHOD = re.compile(r"/[\w.]{1,200}/\w{1,100}")
 _INSTANCE = re.compile(r"[\w.:-]{1,100}")
-
-_READY = pb.INSTANCE_STATE_READY
-_DRAINING = pb.INSTANCE_STATE_DRAINING
 
 
 @dataclass(eq=False)
@@ -129,7 +127,7 @@ class Registry:
                         version=endpoint.version,
                         zone=endpoint.zone,
                         pid=endpoint.pid,
-                        state=_DRAINING if endpoint.draining else _READY,
+                        state=_state_of(endpoint),
                     )
 
     async def sweep(self) -> None:
@@ -252,8 +250,8 @@ def _endpoint(instance: pb.Instance) -> Endpoint:
         raise InvalidArgument("ADDRESS_INVALID", "A port is between 1 and 65535.")
     if not _INSTANCE.fullmatch(instance.instance_id):
         raise InvalidArgument("INSTANCE_ID_INVALID", "An instance id has 1 to 100 plain letters.")
-    if instance.state not in (_READY, _DRAINING):
-        raise InvalidArgument("STATE_INVALID", "An instance is ready, or it drains.")
+    if instance.state not in (READY, DRAINING, FAILING):
+        raise InvalidArgument("STATE_INVALID", "An instance is ready, or it fails, or it drains.")
     return Endpoint(
         instance_id=instance.instance_id,
         host=host,
@@ -261,8 +259,15 @@ def _endpoint(instance: pb.Instance) -> Endpoint:
         version=instance.version,
         zone=instance.zone,
         pid=instance.pid,
-        draining=instance.state == _DRAINING,
+        draining=instance.state == DRAINING,
+        failing=instance.state == FAILING,
     )
+
+
+def _state_of(endpoint: Endpoint) -> pb.InstanceState.ValueType:
+    if endpoint.draining:
+        return DRAINING
+    return FAILING if endpoint.failing else READY
 
 
 def _methods(routes: Iterable[pb.MethodRoute]) -> tuple[Method, ...]:

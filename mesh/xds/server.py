@@ -66,6 +66,7 @@ class DiscoveryService:
     ) -> None:
         async for request in requests:
             subscription = client.receive(request)
+            self._publisher.serve_zone(client.zone)
             if subscription is None:
                 continue
             if request.HasField("error_detail"):

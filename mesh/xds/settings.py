@@ -21,10 +21,14 @@ class ControlPlaneSettings(BaseSettings):
 
     # Holds the authority and the catalogue; nobody else may read it.
     data_dir: Path = Path(".bank/control-plane")
+    # Replicas of a control plane have one authority, whose data directory this is; else the own.
+    authority_data_dir: Path = Field(default_factory=lambda known: known["data_dir"])
     listen: str = "127.0.0.1:18000"
     identity_listen: str = "127.0.0.1:18001"
     # Empty means none.
     admin_listen: str = ""
+    # Where the operator's policy is kept, with its history. Empty: in the data directory.
+    nats_url: str = ""
     # The host names that processes reach the control plane by.
     server_names: tuple[str, ...] = ("localhost", "127.0.0.1")
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from mesh.errors import InvalidArgument
+from mesh.xds.envoy import AGENT, cluster_for_envoy
 from mesh.xds.resources import CDS, LDS, TYPES
 from mesh.xds.snapshot import Resource, Snapshot
 
@@ -36,9 +37,13 @@ class Subscription:
 
     type_url: str
     names: frozenset[str] = frozenset()
+    wants_all: bool = False
     sent: dict[str, int] = field(default_factory=dict)
     on_its_way: dict[str, int] = field(default_factory=dict)
     acknowledged: dict[str, int] = field(default_factory=dict)
+    # What the client works with: the resources that it has accepted, as they were then.
+    held: dict[str, Resource] = field(default_factory=dict)
+    last_answer: dict[str, Resource] = field(default_factory=dict)
     nonce: str = ""
     version_sent: str = ""
     version_acknowledged: str = ""
@@ -54,17 +59,26 @@ class Subscription:
                 return
             self._settle(request)
         names = frozenset(request.resource_names)
+        # Envoy asks so for its clusters: all that there are.
+        self.wants_all = self.type_url == CDS and (
+            names == {"*"} or (not names and (self.wants_all or not self.names))
+        )
+        if self.wants_all:
+            return
         if len(names) > _MAX_NAMES:
             raise InvalidArgument("TOO_MANY_RESOURCES", "A stream may name 1,000 resources a type.")
         self.names = names
         self.sent = {name: version for name, version in self.sent.items() if name in names}
         self.acknowledged = {n: version for n, version in self.acknowledged.items() if n in names}
+        self.held = {name: resource for name, resource in self.held.items() if name in names}
 
-    def owed(self, snapshot: Snapshot) -> dict[str, Resource]:
-        """Tells what the client should be sent now."""
+    def owed(self, snapshot: Snapshot, zone: str = "") -> dict[str, Resource]:
+        """Tells what a client of a zone should be sent now."""
+        if self.wants_all:
+            self.names = snapshot.names(self.type_url)
         if self.on_its_way or not self.names:
             return {}
-        found = snapshot.find(self.type_url, self.names)
+        found = snapshot.find(self.type_url, self.names, zone)
         changed = {n: r for n, r in found.items() if self.sent.get(n) != r.version}
         return found if changed and self.type_url in (LDS, CDS) else changed
 
@@ -72,6 +86,7 @@ class Subscription:
         """Makes the answer with these resources, and waits for its ACK or NACK from then on."""
         self.on_its_way = {name: resource.version for name, resource in resources.items()}
         self.sent.update(self.on_its_way)
+        self.last_answer = resources
         self.version_sent = str(max(self.on_its_way.values()))
         self.nonce = nonce
         self.sent_at = time.time()
@@ -95,6 +110,7 @@ class Subscription:
         self.refusal = ""
         self.version_acknowledged = request.version_info
         self.acknowledged.update(arrived)
+        self.held.update(self.last_answer)
 
 
 class Client:
@@ -105,10 +121,16 @@ class Client:
         self.peer = peer
         self.node_id = ""
         self.zone = ""
-        self.agent = ""
+        self.agent_name = ""
+        self.agent_version = ""
         self.connected_at = time.time()
         self.subscriptions = {type_url: Subscription(type_url) for type_url in TYPES}
         self._answers = 0
+
+    @property
+    def agent(self) -> str:
+        """What the client calls itself, with its version."""
+        return f"{self.agent_name} {self.agent_version}"
 
     def receive(self, request: DiscoveryRequest) -> Subscription | None:
         """Takes a request in. None for a type that is not served: it is never answered.
@@ -118,7 +140,8 @@ class Client:
         if request.node.id:
             self.node_id = request.node.id
             self.zone = request.node.locality.zone
-            self.agent = f"{request.node.user_agent_name} {request.node.user_agent_version}"
+            self.agent_name = request.node.user_agent_name
+            self.agent_version = request.node.user_agent_version
         subscription = self.subscriptions.get(request.type_url)
         if subscription is not None:
             subscription.receive(request)
@@ -128,9 +151,13 @@ class Client:
         """Makes the answers that are due now, what is pointed at first."""
         for type_url in TYPES:
             subscription = self.subscriptions[type_url]
-            if resources := subscription.owed(snapshot):
+            if resources := subscription.owed(snapshot, self.zone):
                 self._answers += 1
-                yield subscription.send(resources, str(self._answers))
+                answer = subscription.send(resources, str(self._answers))
+                if self.agent_name == AGENT and type_url == CDS:
+                    for body in answer.resources:
+                        body.CopyFrom(cluster_for_envoy(body))
+                yield answer
 
     def has(self, type_url: str, name: str, version: int) -> bool:
         """Tells whether the client follows a resource and has accepted this version of it, or does

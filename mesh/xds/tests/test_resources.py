@@ -23,13 +23,20 @@ def a_service(*endpoints: Endpoint, methods: tuple[Method, ...] = ()) -> Service
     return Service(name="accounts", methods=methods, endpoints=by_id)
 
 
+def body(type_url: str, service: Service) -> bytes:
+    value: bytes = resources_of(service)[type_url, service.name, ""].value
+    return value
+
+
 def test_only_retriable_methods_are_repeated() -> None:
     get = Method(path="/a.A/Get", retriable=True)
     do = Method(path="/a.A/Do", retriable=False)
 
-    table = RouteConfiguration.FromString(resources_of(a_service(methods=(do, get)))[RDS].value)
+    table = RouteConfiguration.FromString(body(RDS, a_service(methods=(do, get))))
 
-    once, rest = table.virtual_hosts[0].routes
+    not_again, once, rest = table.virtual_hosts[0].routes
+    assert [match.name for match in not_again.match.headers] == ["mesh-repeat"]
+    assert not not_again.route.HasField("retry_policy")
     assert once.match.path == "/a.A/Get"
     assert once.route.retry_policy.retry_on == "unavailable,cancelled"
     assert once.route.retry_policy.num_retries.value == 3
@@ -41,7 +48,7 @@ def test_only_retriable_methods_are_repeated() -> None:
 def test_no_route_limits_the_callers_deadline() -> None:
     get = Method(path="/a.A/Get", retriable=True)
 
-    table = RouteConfiguration.FromString(resources_of(a_service(methods=(get,)))[RDS].value)
+    table = RouteConfiguration.FromString(body(RDS, a_service(methods=(get,))))
 
     for route in table.virtual_hosts[0].routes:
         limit = route.route.max_stream_duration
@@ -51,7 +58,7 @@ def test_no_route_limits_the_callers_deadline() -> None:
 
 
 def test_only_the_service_itself_may_answer() -> None:
-    cluster = Cluster.FromString(resources_of(a_service())[CDS].value)
+    cluster = Cluster.FromString(body(CDS, a_service()))
 
     tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
     validation = tls.common_tls_context.validation_context
@@ -69,7 +76,7 @@ def test_every_zone_weighs_as_much_as_it_has_instances() -> None:
         an_endpoint("d", "z1"),
     )
 
-    assignment = ClusterLoadAssignment.FromString(resources_of(service)[EDS].value)
+    assignment = ClusterLoadAssignment.FromString(body(EDS, service))
 
     weights = {
         group.locality.zone: group.load_balancing_weight.value for group in assignment.endpoints
@@ -80,7 +87,7 @@ def test_every_zone_weighs_as_much_as_it_has_instances() -> None:
 def test_one_that_drains_stays_listed_and_says_so() -> None:
     service = a_service(an_endpoint("a", draining=True), an_endpoint("b"))
 
-    (zone,) = ClusterLoadAssignment.FromString(resources_of(service)[EDS].value).endpoints
+    (zone,) = ClusterLoadAssignment.FromString(body(EDS, service)).endpoints
 
     assert [entry.health_status for entry in zone.lb_endpoints] == [
         HealthStatus.DRAINING,
@@ -90,7 +97,7 @@ def test_one_that_drains_stays_listed_and_says_so() -> None:
 
 
 def test_the_router_is_the_last_filter() -> None:
-    listener = Listener.FromString(resources_of(a_service())[LDS].value)
+    listener = Listener.FromString(body(LDS, a_service()))
 
     manager = http.HttpConnectionManager.FromString(listener.api_listener.api_listener.value)
     assert [entry.name for entry in manager.http_filters] == ["router"]

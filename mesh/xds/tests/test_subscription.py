@@ -25,8 +25,7 @@ def client() -> Client:
 
 def publish(snapshot: Snapshot, name: str, *instances: str) -> None:
     endpoints = {i: Endpoint(instance_id=i, host="::1", port=ord(i)) for i in instances}
-    for type_url, body in resources_of(Service(name=name, endpoints=endpoints)).items():
-        snapshot.put(type_url, name, body)
+    snapshot.update(resources_of(Service(name=name, endpoints=endpoints)))
 
 
 def ask(client: Client, type_url: str, *names: str, nonce: str = "", version: str = "") -> None:
