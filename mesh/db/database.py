@@ -10,6 +10,7 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 from mesh.errors import Error, Overloaded, Transient
 
 from .errors import ConstraintViolated, unavailable
+from .outbox import NewSaga
 from .unit import UnitOfWork
 
 __all__ = ["Database"]
@@ -23,15 +24,15 @@ logger = logging.getLogger(__name__)
 class Database(ABC):
     """Runs units of work.
 
-    `on_outbox` is called on the event loop after each commit that kept events, and `on_saga`, with
-    the saga's name and entity, for each saga that was started. They must not raise.
+    `on_outbox` is called on the event loop after each commit that kept events, and `on_saga`, for
+    each saga that was started. They must not raise.
     """
 
     dialect: Literal["sqlite", "postgresql"]
 
     def __init__(self, max_waiting: int) -> None:
         self.on_outbox: list[Callable[[], None]] = []
-        self.on_saga: list[Callable[[str, str], None]] = []
+        self.on_saga: list[Callable[[NewSaga], None]] = []
         self._max_waiting = max_waiting
         self._waiting = 0
         self._closed = False
@@ -84,13 +85,13 @@ class Database(ABC):
         for work in works:
             for callback in work.callbacks:
                 _call(callback)
-        if any(work.events for work in works):
+        if any(work.events or work.scheduled for work in works):
             for wake in self.on_outbox:
                 _call(wake)
         for work in works:
             for saga in work.sagas:
                 for begin in self.on_saga:
-                    _call(begin, saga.saga, saga.entity_id)
+                    _call(begin, saga)
 
 
 def _call(callback: Callable[..., None], *args: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -32,14 +32,30 @@ class Envelope:
     created_at_us: int
 
 
-class NewSaga(NamedTuple):
-    """A saga that a unit of work starts: the arguments of `START_SAGA`, in order."""
+@dataclass(slots=True)
+class NewSaga:
+    """A saga that a unit of work starts.
+
+    `entity` is what it is about, as the unit leaves it; None if the unit does not say, or if the
+    saga was started before, so that it may have come any way since.
+    """
 
     saga: str
     entity_id: str
     due_at_us: int
     traceparent: str
     started_at_us: int
+    entity: Any = None
+
+    def row(self) -> tuple[object, ...]:
+        """The arguments of `START_SAGA`, in order."""
+        return (
+            self.saga,
+            self.entity_id,
+            self.due_at_us,
+            self.traceparent,
+            self.started_at_us,
+        )
 
 
 Seal: TypeAlias = Callable[[Message, int], Envelope]
@@ -49,6 +65,13 @@ KEEP_EVENT = sql(
     "INSERT INTO outbox"
     " (event_id, subject, type, key, version, headers, payload, created_at_us)"
     " VALUES (:event_id, :subject, :type, :key, :version, :headers, :payload, :created_at_us)"
+)
+
+KEEP_SCHEDULED = sql(
+    "INSERT INTO scheduled_events"
+    " (event_id, subject, type, key, version, headers, payload, created_at_us, due_at_us)"
+    " VALUES (:event_id, :subject, :type, :key, :version, :headers, :payload, :created_at_us,"
+    " :due_at_us)"
 )
 
 # A saga that was started before is left as it is: the door that starts it may be knocked on twice.

@@ -19,7 +19,7 @@ from mesh.errors import Transient
 
 from .database import Database, report_orphan
 from .errors import CheckViolated, ConstraintViolated, UniqueViolated, unavailable
-from .outbox import KEEP_EVENT, START_SAGA, Seal
+from .outbox import KEEP_EVENT, KEEP_SCHEDULED, START_SAGA, Seal
 from .spans import UnitSpans
 from .statement import Statement
 from .unit import Row, UnitOfWork, refuse_foreign_await
@@ -266,8 +266,12 @@ class PostgresDatabase(Database):
             answer = await work.answer(unit(work), connection)
             if work.events:
                 await _run(connection.executemany(KEEP_EVENT.postgresql, work.events), work)
-            if work.sagas:
-                await _run(connection.executemany(START_SAGA.postgresql, work.sagas), work)
+            if work.scheduled:
+                await _run(connection.executemany(KEEP_SCHEDULED.postgresql, work.scheduled), work)
+            for saga in work.sagas:
+                status = await _run(connection.execute(START_SAGA.postgresql, *saga.row()), work)
+                if status == "INSERT 0 0":
+                    saga.entity = None
             work.failure = RuntimeError("the unit of work is over")
         except BaseException:
             await _roll_back(connection)
@@ -317,9 +321,9 @@ def _may_be_tried_again(error: Transient, attempt: int) -> bool:
     return lost and attempt == 0
 
 
-async def _run(answer: Awaitable[Any], work: UnitOfWork) -> None:
+async def _run(answer: Awaitable[T], work: UnitOfWork) -> T:
     try:
-        await answer
+        return await answer
     except Exception as error:
         meaning = explain(error, writes=work.writes)
         raise meaning from meaning.__cause__

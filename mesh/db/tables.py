@@ -14,6 +14,9 @@ from sqlmodel import Field, SQLModel
 __all__ = [
     "Cursor",
     "DeadLetter",
+    "DeadLetterHistory",
+    "EventStream",
+    "EventSubscription",
     "Inbox",
     "InboxVersion",
     "Lease",
@@ -21,6 +24,7 @@ __all__ = [
     "Outbox",
     "Saga",
     "SagaStep",
+    "ScheduledEvent",
 ]
 
 
@@ -145,6 +149,75 @@ class DeadLetter(MeshTable, table=True):
     error: str = Field(sa_type=Text)
     attempts: int = Field(sa_type=Integer)
     parked_at_us: int = Field(sa_type=BigInteger)
+
+
+class DeadLetterHistory(MeshTable, table=True):
+    """What a person did with a dead letter, and the letter as it was before."""
+
+    __tablename__ = "dead_letter_history"
+    __table_args__ = (
+        Index("dead_letter_history_event", "consumer", "event_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    action: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    note: str = Field(sa_type=Text)
+    acted_at_us: int = Field(sa_type=BigInteger)
+    consumer: str = Field(sa_type=Text)
+    event_id: str = Field(sa_type=Text)
+    stream: str = Field(sa_type=Text)
+    sequence: int = Field(sa_type=BigInteger)
+    type: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    payload: bytes
+    headers: str = Field(sa_type=Text)
+    error: str = Field(sa_type=Text)
+    attempts: int = Field(sa_type=Integer)
+    parked_at_us: int = Field(sa_type=BigInteger)
+
+
+class ScheduledEvent(MeshTable, table=True):
+    """An event that is told later: it moves to the outbox when it is due."""
+
+    __tablename__ = "scheduled_events"
+    __table_args__ = (Index("scheduled_events_due", "due_at_us"),)
+
+    event_id: str = Field(primary_key=True, sa_type=Text)
+    due_at_us: int = Field(sa_type=BigInteger)
+    subject: str = Field(sa_type=Text)
+    type: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    version: int = Field(sa_type=BigInteger)
+    headers: str = Field(sa_type=Text)
+    payload: bytes
+    created_at_us: int = Field(sa_type=BigInteger)
+
+
+class EventSubscription(MeshTable, table=True):
+    """What an operator has set for a subscription; without a row it is what the code says."""
+
+    __tablename__ = "event_subscriptions"
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    concurrency: int = Field(sa_type=Integer)
+    changed_by: str = Field(sa_type=Text)
+    changed_at_us: int = Field(sa_type=BigInteger)
+
+
+class EventStream(MeshTable, table=True):
+    """The last event that a stream of this service has taken: it must be found there again."""
+
+    __tablename__ = "event_streams"
+
+    stream: str = Field(primary_key=True, sa_type=Text)
+    sequence: int = Field(sa_type=BigInteger)
+    event_id: str = Field(sa_type=Text)
 
 
 class Lease(MeshTable, table=True):

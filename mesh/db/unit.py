@@ -39,13 +39,23 @@ class UnitOfWork(ABC):
     error, and so does `transact`, even if the unit has caught it.
     """
 
-    __slots__ = ("callbacks", "events", "failure", "sagas", "seal", "statements", "writes")
+    __slots__ = (
+        "callbacks",
+        "events",
+        "failure",
+        "sagas",
+        "scheduled",
+        "seal",
+        "statements",
+        "writes",
+    )
 
     def __init__(self, seal: Seal, *, writes: bool) -> None:
         self.seal = seal
         self.writes = writes
         self.failure: BaseException | None = None
         self.events: list[tuple[object, ...]] = []
+        self.scheduled: list[tuple[object, ...]] = []
         self.sagas: list[NewSaga] = []
         self.callbacks: list[Callable[[], None]] = []
         self.statements: list[Statement] = []
@@ -68,16 +78,26 @@ class UnitOfWork(ABC):
     async def fetch_all(self, statement: Statement, /, **parameters: object) -> list[Row]:
         """Runs a query, and gives all rows of the answer."""
 
-    def publish(self, event: Message, /, *, version: int = 0) -> None:
-        """Tells an event, if the unit is kept. `version` is that of the thing it is about."""
-        self._must_write("publish an event")
-        self.events.append(event_row(self.seal(event, version)))
+    def publish(self, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
+        """Tells an event, if the unit is kept: now, or `at_us`, which may be months away.
 
-    def start(self, saga: str, entity_id: str, /, *, at_us: int = 0) -> None:
-        """Starts a saga, if the unit is kept and it was not started before; due now, or `at_us`."""
+        `version` is that of the thing it is about.
+        """
+        self._must_write("publish an event")
+        row = event_row(self.seal(event, version))
+        if at_us > now_us():
+            self.scheduled.append((*row, at_us))
+        else:
+            self.events.append(row)
+
+    def start(self, saga: str, entity_id: str, /, *, at_us: int = 0, entity: Any = None) -> None:
+        """Starts a saga, if the unit is kept and it was not started before; due now, or `at_us`.
+
+        `entity` is what the saga would load: it is not read again then, if the saga begins at once.
+        """
         self._must_write("start a saga")
-        now = now_us()
-        self.sagas.append(NewSaga(saga, entity_id, at_us or now, tracing.traceparent() or "", now))
+        now, trace = now_us(), tracing.traceparent() or ""
+        self.sagas.append(NewSaga(saga, entity_id, at_us or now, trace, now, entity))
 
     def on_commit(self, callback: Callable[[], None], /) -> None:
         """Has `callback` called on the event loop once the unit is kept. It must not raise."""

@@ -29,7 +29,16 @@ from observability import tracing
 
 from . import Event
 
-__all__ = ["MAX_PAYLOAD", "PARENT_SPAN", "EventType", "Undecodable", "describe", "open", "seal"]
+__all__ = [
+    "MAX_PAYLOAD",
+    "PARENT_SPAN",
+    "SCHEDULED",
+    "EventType",
+    "Undecodable",
+    "describe",
+    "open",
+    "seal",
+]
 
 M = TypeVar("M", bound=Message)
 
@@ -37,6 +46,9 @@ MAX_PAYLOAD: Final = 192 * 1024
 """The most bytes that an event may have. A server takes 256 KB, headers included."""
 
 PARENT_SPAN: Final = "parent-span"
+
+SCHEDULED: Final = "scheduled-as"
+"""The header of an event that was told ahead of its time: the id that it had until then."""
 
 _PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_~-]+")
 

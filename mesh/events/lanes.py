@@ -8,6 +8,7 @@ is handed out by itself from then on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
@@ -44,6 +45,19 @@ class Lanes(Generic[K]):
             self._offer(item.key)
         else:
             lane.append(item)
+            self._news.set()
+
+    async def fill(self, most: int, window_s: float) -> None:
+        """Waits until there is something to take, and then `window_s` for a batch to fill."""
+        while not self._ready:
+            self._news.clear()
+            await self._news.wait()
+        if window_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(window_s):
+                    while sum(len(self._lanes[key]) for key in self._ready) < most:
+                        self._news.clear()
+                        await self._news.wait()
 
     async def take(self, most: int) -> list[K]:
         """Takes a batch, at least one item, whose lanes are busy until it is settled."""

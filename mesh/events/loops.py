@@ -22,12 +22,17 @@ from observability import metrics
 
 from . import Projection, Reaction
 from .backoff import Backoff
-from .jetstream import Jetstream
+from .control import SubscriptionSettings
+from .envelope import EventType
+from .jetstream import Connection, Jetstream
 from .lease import Lease
 from .projection import ProjectionLoop
 from .reaction import ReactionLoop
+from .rebuild import Progress, Rebuild
+from .reconcile import Finding, reconcile
 from .relay import Relay
 from .routes import routes_by_stream
+from .schedule import Scheduler
 from .stream import StreamSettings
 
 __all__ = ["EventLoops"]
@@ -43,8 +48,9 @@ class EventLoops:
     """The relay, the projections and the reactions of a service.
 
     `publishes` names events of the service, whose streams are then made at the start rather than
-    with the first event. `instance` tells this process from others of the service. The `jetstream`
-    is started and stopped by its owner.
+    with the first event. `instance` tells this process from others of the service. `retry_s`
+    bounds the first pause after a reaction has failed. The `jetstream` is started and stopped by
+    its owner.
 
     Raises `TypeError` if a handler is for a message that is not an event.
     """
@@ -60,36 +66,45 @@ class EventLoops:
         publishes: Sequence[type[Message]] = (),
         streams: StreamSettings | None = None,
         instance: str = "",
+        retry_s: float = 0.1,
     ) -> None:
+        self.service = service
         self._database = database
         self._jetstream = jetstream
         self._subject = f"mesh.outbox.{service}"
         self._relay = Relay(database, jetstream, streams, publishes=publishes)
+        self._scheduler = Scheduler(database)
         self._lease = Lease(database, "events", instance or new_id())
         self._committed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._leads = False
-        self._projections = [
+        self.declared = {f"{service}-{each.name}": each for each in projections}
+        self.projections = [
             ProjectionLoop(
                 database, jetstream, service=service, name=each.name, stream=stream, routes=routes
             )
             for each in projections
             for stream, routes in routes_by_stream(each.on).items()
         ]
-        self._reactions = {
-            each.name: [
-                ReactionLoop(
-                    database,
-                    jetstream,
-                    service=service,
-                    name=each.name,
-                    stream=stream,
-                    routes=routes,
-                )
-                for stream, routes in routes_by_stream(each.on).items()
-            ]
+        self.reactions = [
+            ReactionLoop(
+                database,
+                jetstream,
+                service=service,
+                name=each.name,
+                stream=stream,
+                routes=routes,
+                options=each,
+                retry_s=retry_s,
+            )
             for each in reactions
-        }
+            for stream, routes in routes_by_stream(each.on, each.where).items()
+        ]
+        self.subscriptions: list[ProjectionLoop | ReactionLoop] = [
+            *self.projections,
+            *self.reactions,
+        ]
+        self._settings = SubscriptionSettings(database, self.subscriptions)
 
     @property
     def leads(self) -> bool:
@@ -118,18 +133,63 @@ class EventLoops:
         problem = self._jetstream.missing()
         missing = [f"nats: {problem}"] if problem else []
         if self._leads:
-            missing += filter(None, (loop.missing() for loop in self._projections))
+            missing += filter(None, (loop.missing() for loop in self.projections))
+            missing += [self._relay.problem] if self._relay.problem else []
         return missing
 
-    async def redrive(self, reaction: str, key: str | None = None) -> int:
-        """Applies the parked events of a reaction, of one key or of all; counts those applied.
+    @property
+    def outbox_problem(self) -> str:
+        """Says what keeps events from being told; empty when nothing does."""
+        return self._relay.problem or self._jetstream.missing() or ""
 
-        Raises `KeyError` if there is no such reaction.
-        """
-        return sum([await loop.redrive(key) for loop in self._reactions[reaction]])
+    @property
+    def streams(self) -> list[EventType]:
+        """The streams of this service's own events, one event of each."""
+        return self._relay.published
+
+    async def set_concurrency(self, subscription: str, concurrency: int | None, actor: str) -> None:
+        """Keeps how much of a subscription is done at once; None for what the code says."""
+        await self._settings.change(subscription, concurrency, actor)
+
+    async def connection(self) -> Connection:
+        """Gives the connection to NATS. Raises `Transient` if there is none at once."""
+        if problem := self._jetstream.missing():
+            raise Transient("NATS_UNAVAILABLE", f"NATS cannot be asked: {problem}.")
+        return await self._jetstream.connection()
+
+    async def rebuild(self, subscription: str, database_url: str) -> AsyncIterator[Progress]:
+        """Builds the rows of a projection anew, and tells how far it is (`mesh.events.rebuild`)."""
+        connection = await self.connection()
+        rebuild = Rebuild(
+            self._database,
+            self._jetstream,
+            self.declared[subscription],
+            service=self.service,
+            url=database_url,
+        )
+        async for progress in rebuild.run(connection):
+            yield progress
+
+    async def reconcile(self, *, dry_run: bool, accept_loss: bool = False) -> list[Finding]:
+        """Compares the streams of this service with what it has sent (`mesh.events.reconcile`)."""
+        connection = await self.connection()
+        found = [
+            await reconcile(
+                connection,
+                self._database,
+                kind,
+                self._relay.settings,
+                dry_run=dry_run,
+                accept_loss=accept_loss,
+            )
+            for kind in self.streams
+        ]
+        self._relay.wake()
+        return found
 
     def _on_outbox(self) -> None:
         self._relay.wake()
+        self._scheduler.wake()
         self._committed.set()
 
     def _outbox_age_s(self) -> float | None:
@@ -141,9 +201,9 @@ class EventLoops:
             async with _running([self._announce]):
                 await self._lease.acquire()
             self._leads = True
-            duties: list[Duty] = [self._relay.run, self._listen]
-            duties += [loop.run for loop in self._projections]
-            duties += [loop.run for loops in self._reactions.values() for loop in loops]
+            duties: list[Duty] = [self._relay.run, self._scheduler.run, self._listen]
+            duties.append(self._settings.run)
+            duties += [loop.run for loop in self.subscriptions]
             try:
                 async with _running(duties):
                     await self._lease.keep()
@@ -163,8 +223,12 @@ class EventLoops:
         """Hears of what the other processes of the service have committed."""
         while True:
             connection = await self._jetstream.connection()
-            await connection.subscribe(self._subject, lambda _: self._relay.wake())
+            await connection.subscribe(self._subject, lambda _: self._wake())
             await connection.lost.wait()
+
+    def _wake(self) -> None:
+        self._relay.wake()
+        self._scheduler.wake()
 
     async def _announce(self) -> None:
         """Tells the process that relays that this one has committed events."""

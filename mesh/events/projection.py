@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import Transient
@@ -23,6 +23,7 @@ from observability import metrics, tracing
 from . import Event
 from .backoff import Backoff
 from .jetstream import ApiError, Connection, Jetstream
+from .limits import Permits
 from .pull import Pull
 from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
 
@@ -67,20 +68,37 @@ class ProjectionLoop:
         stream: str,
         routes: Mapping[str, Route],
         retry_s: float = 0.05,
+        is_observed: bool = True,
     ) -> None:
         self._database = database
         self._jetstream = jetstream
-        self._name = name
-        self._stream = stream
-        self._routes = routes
+        self.name = name
+        self.stream = stream
+        self.routes = routes
         self._retry_s = retry_s
-        self._consumer = f"{service}-{name}"
+        self._is_observed = is_observed
+        self.consumer = f"{service}-{name}"
         self._cursor = 0
         self._problem = ""
+        self._permits = Permits(1)
 
     def missing(self) -> str | None:
         """Says why the projection does not move, if it does not."""
-        return f"projection {self._name}: {self._problem}" if self._problem else None
+        return f"projection {self.name}: {self._problem}" if self._problem else None
+
+    @property
+    def declared(self) -> int:
+        """A projection is always meant to run."""
+        return 1
+
+    @property
+    def concurrency(self) -> int:
+        """1, or 0 while it is paused."""
+        return self._permits.limit
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Pauses the projection, or lets it go on; more than one at a time there is not."""
+        self._permits.resize(min(concurrency, 1))
 
     async def run(self) -> None:
         """Reads and applies until it is cancelled."""
@@ -92,54 +110,59 @@ class ProjectionLoop:
             except (Transient, ApiError) as error:
                 if time.monotonic() - started_at > 10:
                     backoff.reset()
-                logger.info("projection %s reads %s anew: %s", self._name, self._stream, error)
+                logger.info("projection %s reads %s anew: %s", self.name, self.stream, error)
                 await asyncio.sleep(backoff.next())
 
     async def _read(self) -> None:
         """Reads on from the cursor until something goes wrong."""
-        self._cursor = await self._database.transact(_open_cursor, self._name, self._stream)
+        self._cursor = await self._database.transact(_open_cursor, self.name, self.stream)
         connection = await self._jetstream.connection()
-        self._check_history(await wait_for_stream(connection, self._stream))
+        self._check_history(await wait_for_stream(connection, self.stream))
         consumer = await self._create_consumer(connection)
         expected = 1
-        async with Pull(connection, self._stream, consumer, buffer=_BUFFER) as pull:
+        async with Pull(connection, self.stream, consumer, buffer=_BUFFER) as pull:
             while True:
                 messages = await pull.take(_BATCH)
-                batch = [Incoming(each, self._stream, self._routes) for each in messages]
+                batch = [Incoming(each, self.stream, self.routes) for each in messages]
                 for incoming in batch:
                     if incoming.place.delivery != expected:
                         raise Transient("DELIVERY_LOST", "A delivery of the stream was lost.")
                     expected += 1
-                await self._insist(batch)
-                lag = batch[-1].place.pending
-                metrics.PROJECTION_LAG.set(lag, f"{self._name} {self._stream}")
+                await self._permits.acquire()
+                try:
+                    await self._insist(batch)
+                finally:
+                    self._permits.release()
+                if self._is_observed:
+                    lag = batch[-1].place.pending
+                    metrics.PROJECTION_LAG.set(lag, f"{self.name} {self.stream}")
 
     def _check_history(self, state: Mapping[str, int]) -> None:
         """Stops at a stream that is not the one we have read, or has lost what we have not."""
         problem = ""
         if state["last_seq"] < self._cursor:
-            problem = f"{self._stream} ends at {state['last_seq']}, before what was read"
+            problem = f"{self.stream} ends at {state['last_seq']}, before what was read"
         elif self._cursor and state["first_seq"] > self._cursor + 1:
-            problem = f"{self._stream} begins at {state['first_seq']}, after what was read"
+            problem = f"{self.stream} begins at {state['first_seq']}, after what was read"
         if problem:
             self._problem = f"{problem} ({self._cursor}): rebuild the projection"
             raise Transient("STREAM_REPLACED", self._problem)
         self._problem = ""
 
     async def _create_consumer(self, connection: Connection) -> str:
-        name = f"{self._consumer}-{new_id()}"
+        name = f"{self.consumer}-{new_id()}"
         config = {
             "name": name,
             "ack_policy": "none",
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": self._cursor + 1,
-            "filter_subjects": [route.kind.subjects for route in self._routes.values()],
+            "filter_subjects": [route.kind.subjects for route in self.routes.values()],
             "inactive_threshold": _INACTIVE_S * 1_000_000_000,
             "mem_storage": True,
             "num_replicas": 1,
         }
-        body = {"stream_name": self._stream, "config": config, "action": "create"}
-        await connection.api(f"CONSUMER.CREATE.{self._stream}.{name}", body)
+        body = {"stream_name": self.stream, "config": config, "action": "create"}
+        await connection.api(f"CONSUMER.CREATE.{self.stream}.{name}", body)
         return name
 
     async def _insist(self, batch: Sequence[Incoming]) -> None:
@@ -155,9 +178,9 @@ class ProjectionLoop:
                     for incoming in batch:
                         await self._insist([incoming])
                     return
-                place = f"{self._stream} {batch[0].place.sequence}"
+                place = f"{self.stream} {batch[0].place.sequence}"
                 self._problem = f"{place}: {describe_error(error)}"
-                logger.error("projection %s stands at %s", self._name, place, exc_info=error)
+                logger.error("projection %s stands at %s", self.name, place, exc_info=error)
                 await asyncio.sleep(backoff.next())
             else:
                 self._problem = ""
@@ -173,7 +196,12 @@ class ProjectionLoop:
             for incoming in batch:
                 if incoming.route is not None:
                     event = incoming.open()
-                    span = span_of(incoming, event, self._consumer)
+                    # What is applied to rows that nobody reads yet is not seen in traces.
+                    span = (
+                        span_of(incoming, event, self.consumer)
+                        if self._is_observed
+                        else INVALID_SPAN
+                    )
                     entries.append((incoming.route, event, span))
             # One event is one trace; the transaction of many belongs to none of theirs.
             with tracing.use(entries[0][2]) if len(entries) == 1 else contextlib.nullcontext():
@@ -191,15 +219,17 @@ class ProjectionLoop:
         if error_type:
             tracing.fail(span, error_type)
         span.end()
+        if not self._is_observed:
+            return
         template = route.kind.template
-        metrics.MESSAGING_CLIENT_CONSUMED_MESSAGES.add(1, template, self._consumer)
-        metrics.MESSAGING_PROCESS_DURATION.record(duration_s, template, self._consumer, error_type)
+        metrics.MESSAGING_CLIENT_CONSUMED_MESSAGES.add(1, template, self.consumer)
+        metrics.MESSAGING_PROCESS_DURATION.record(duration_s, template, self.consumer, error_type)
 
     async def _keep(
         self, work: UnitOfWork, entries: Sequence[Entry], before: int, after: int
     ) -> None:
         moved = await work.execute(
-            _MOVE_CURSOR, projection=self._name, stream=self._stream, before=before, after=after
+            _MOVE_CURSOR, projection=self.name, stream=self.stream, before=before, after=after
         )
         if not moved:
             raise CursorMoved

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,11 +22,12 @@ from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import Transient
 from observability import metrics, tracing
 
-from . import Event
+from . import Event, Reaction
 from .backoff import Backoff
-from .deadletters import BEHIND, count_parked, park, parked_keys, redrive
+from .deadletters import BEHIND, Hand, Redriven, count_parked, park, parked_keys, redrive
 from .jetstream import ApiError, Connection, Jetstream
 from .lanes import Lanes
+from .limits import Permits, TimedWork
 from .pull import Pull
 from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
 
@@ -35,9 +36,7 @@ __all__ = ["MAX_TRIES", "ReactionLoop"]
 MAX_TRIES: Final = 10
 """How often an event is tried that nobody can apply, before it is parked."""
 
-_BATCH: Final = 64
 _WINDOW: Final = 256
-_CONCURRENCY: Final = 4
 _ACK_WAIT_S: Final = 30
 _PROGRESS_EVERY_S: Final = 10.0
 _PRUNE_EVERY_S: Final = 600.0
@@ -96,14 +95,18 @@ class ReactionLoop:
         name: str,
         stream: str,
         routes: Mapping[str, Route],
+        options: Reaction | None = None,
         retry_s: float = 0.1,
     ) -> None:
         self._database = database
         self._jetstream = jetstream
-        self._stream = stream
-        self._routes = routes
+        self.stream = stream
+        self.routes = routes
+        self._options = options or Reaction(name=name, on={})
         self._retry_s = retry_s
         self.consumer = f"{service}-{name}"
+        self.concurrency = self._options.concurrency
+        self._permits = Permits(self.concurrency)
         self._lanes: Lanes[Item] = Lanes()
         self._in_flight: dict[int, Item] = {}
 
@@ -118,37 +121,54 @@ class ReactionLoop:
                 if time.monotonic() - started_at > 10:
                     backoff.reset()
                 logger.info(
-                    "%s reads %s anew: %s", self.consumer, self._stream, errors.exceptions[0]
+                    "%s reads %s anew: %s", self.consumer, self.stream, errors.exceptions[0]
                 )
             await asyncio.sleep(backoff.next())
 
-    async def redrive(self, key: str | None = None) -> int:
-        """Applies parked events of this stream, of one key or of all; counts those applied."""
-        applied = await redrive(self._database, self.consumer, self._stream, self._routes, key)
-        await self._count_parked()
-        return applied
+    @property
+    def declared(self) -> int:
+        """How much is done at once when no operator has said otherwise."""
+        return self._options.concurrency
 
-    async def _count_parked(self) -> None:
+    def set_concurrency(self, concurrency: int) -> None:
+        """Changes how much is done at once, from the next transaction on."""
+        if concurrency != self.concurrency:
+            logger.info("%s has a concurrency of %d now", self.consumer, concurrency)
+        self.concurrency = concurrency
+        self._permits.resize(concurrency)
+
+    async def redrive(self, key: str = "", hand: Hand | None = None) -> AsyncIterator[Redriven]:
+        """Applies parked events of this stream, of one key or of all, and tells of each."""
+        async for redriven in redrive(
+            self._database, self.consumer, self.stream, self.routes, key, hand
+        ):
+            yield redriven
+        await self.count_parked()
+
+    async def count_parked(self) -> None:
+        """Counts the parked events anew, for the metric."""
         parked = await self._database.read(count_parked, self.consumer)
         metrics.DEAD_LETTERS.set(parked, self.consumer)
 
     async def _session(self) -> None:
         """Reads until something goes wrong; what is on its way then, comes again."""
         connection = await self._jetstream.connection()
-        await wait_for_stream(connection, self._stream)
+        await wait_for_stream(connection, self.stream)
         await self._create_consumer(connection)
         self._lanes = Lanes()
         self._in_flight = {}
-        await self._count_parked()
-        pull = Pull(connection, self._stream, self.consumer, buffer=_WINDOW)
+        await self.count_parked()
+        pull = Pull(connection, self.stream, self.consumer, buffer=_WINDOW)
         async with pull, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(pull))
             tasks.create_task(self._tell_progress(connection))
             tasks.create_task(self._prune())
-            permits = asyncio.Semaphore(_CONCURRENCY)
+            permits = self._permits = Permits(self.concurrency)
+            options = self._options
             while True:
+                await self._lanes.fill(options.batch, options.window_s)
                 await permits.acquire()
-                batch = await self._lanes.take(_BATCH)
+                batch = await self._lanes.take(options.batch)
                 settling = tasks.create_task(self._settle(connection, batch))
                 settling.add_done_callback(lambda _: permits.release())
 
@@ -161,12 +181,12 @@ class ReactionLoop:
             "max_ack_pending": _WINDOW,
             "max_deliver": -1,
             "deliver_policy": "all",
-            "filter_subjects": [route.kind.subjects for route in self._routes.values()],
+            "filter_subjects": [route.kind.subjects for route in self.routes.values()],
         }
-        body = {"stream_name": self._stream, "config": config}
-        await connection.api(f"CONSUMER.CREATE.{self._stream}.{self.consumer}", body)
+        body = {"stream_name": self.stream, "config": config}
+        await connection.api(f"CONSUMER.CREATE.{self.stream}.{self.consumer}", body)
         try:
-            await connection.api(f"CONSUMER.RESET.{self._stream}.{self.consumer}", {})
+            await connection.api(f"CONSUMER.RESET.{self.stream}.{self.consumer}", {})
         except (ApiError, Transient) as error:
             # A server older than 2.14 cannot: after a crash, order is then by version alone.
             logger.warning("%s was not reset: %s", self.consumer, error)
@@ -175,7 +195,7 @@ class ReactionLoop:
         """Puts what comes into the lanes. The window at the server bounds how much that is."""
         while True:
             for message in await pull.take(_WINDOW):
-                incoming = Incoming(message, self._stream, self._routes)
+                incoming = Incoming(message, self.stream, self.routes)
                 if incoming.place.sequence not in self._in_flight:
                     item = Item(incoming, self._retry_s)
                     self._in_flight[incoming.place.sequence] = item
@@ -190,7 +210,7 @@ class ReactionLoop:
                 self._lanes.put_back(batch)
                 return
             if not await self._give_up(batch[0], error):
-                pause_s = batch[0].backoff.next()
+                pause_s = max(batch[0].backoff.next(), getattr(error, "retry_after_s", 0.0))
                 asyncio.get_running_loop().call_later(pause_s, self._lanes.put_back, batch)
                 return
         for item in batch:
@@ -214,7 +234,7 @@ class ReactionLoop:
         except Transient as unavailable:
             logger.info("%s could not park %s: %s", self.consumer, incoming.id, unavailable)
             return False
-        await self._count_parked()
+        await self.count_parked()
         logger.error("%s parked %s of key %s: %s", self.consumer, incoming.id, item.key, why)
         return True
 
@@ -229,10 +249,13 @@ class ReactionLoop:
         error_type = ""
         try:
             for incoming in batch:
-                if incoming.route is not None:
+                route = incoming.route
+                if route is not None:
                     event = incoming.open()
+                    if route.wants is not None and not route.wants(event):
+                        continue
                     span = span_of(incoming, event, self.consumer)
-                    entries.append(Entry(incoming, incoming.route, event, span))
+                    entries.append(Entry(incoming, route, event, span))
             # One event is one trace; the transaction of many belongs to none of theirs.
             with tracing.use(entries[0].span) if len(entries) == 1 else contextlib.nullcontext():
                 await self._database.transact(self._keep, entries)
@@ -265,7 +288,12 @@ class ReactionLoop:
             if await self._is_stale(work, event):
                 continue
             with tracing.use(entry.span):
-                await entry.route.handle(work, event)
+                if limit := self._options.timeout_s:
+                    timed = TimedWork(work, limit)
+                    await entry.route.handle(timed, event)
+                    timed.check()
+                else:
+                    await entry.route.handle(work, event)
 
     async def _is_stale(self, work: UnitOfWork, event: Event[Any]) -> bool:
         """Tells whether a later version of the same fact was applied before: a very late repeat.

@@ -29,6 +29,7 @@ from observability import metrics, semconv, tracing
 
 from .backoff import Backoff
 from .envelope import PARENT_SPAN, EventType, describe
+from .history import Mark, StreamLost, keep_mark, must_be_whole
 from .jetstream import ApiError, Connection, Jetstream
 from .stream import MAX_BATCH, StreamSettings, create_stream, ids_at_end, put
 
@@ -76,12 +77,18 @@ class Relay:
         self._database = database
         self._jetstream = jetstream
         self._publishes = [describe(message.DESCRIPTOR) for message in publishes]
-        self._settings = settings or StreamSettings()
+        self.settings = settings or StreamSettings()
         self._news = asyncio.Event()
         self._in_doubt = True
         self._recorded: set[int] = set()
         self._streams: tuple[Connection | None, set[str]] = (None, set())
+        self.problem = ""
         self.backlog_since_us: int | None = None
+
+    @property
+    def published(self) -> list[EventType]:
+        """An event of each stream that is known to be needed."""
+        return list({kind.stream: kind for kind in self._publishes}.values())
 
     def wake(self) -> None:
         """Tells that something was committed."""
@@ -135,16 +142,17 @@ class Relay:
         for stream, group in groupby(map(_kept, rows), key=lambda kept: kept.kind.stream):
             batch = list(group)
             await self._ensure(connection, stream, batch[0].kind)
-            known = await ids_at_end(connection, stream, _TAIL) if in_doubt else frozenset()
+            known = await ids_at_end(connection, stream, _TAIL) if in_doubt else {}
             unknown = [kept.envelope for kept in batch if kept.envelope.event_id not in known]
-            if unknown:
-                await put(connection, unknown)
+            place = await put(connection, unknown) if unknown else 0
+            last = batch[-1].envelope.event_id
             # A failure to mark them sends them again; their spans are recorded already.
             record_sent([kept for kept in batch if kept.id not in self._recorded])
             self._recorded = {kept.id for kept in batch}
             for kept in batch:
                 metrics.MESSAGING_CLIENT_SENT_MESSAGES.add(1, kept.kind.template, "")
-            await self._database.transact(_mark, [kept.id for kept in batch])
+            mark = Mark(stream, known.get(last, place), last)
+            await self._database.transact(_mark, [kept.id for kept in batch], mark)
         self._in_doubt = False
         return len(rows)
 
@@ -159,13 +167,23 @@ class Relay:
         return True
 
     async def _ensure(self, connection: Connection, stream: str, kind: EventType) -> None:
-        """Makes a stream when it is missing; asked once for each connection."""
+        """Makes a stream when it is missing; asked once for each connection.
+
+        A stream that lacks what it has taken is left alone, and events wait: what is sent to it now
+        would take the places of those that it has lost.
+        """
         asked_on, known = self._streams
         if asked_on is not connection:
             known = set()
             self._streams = (connection, known)
         if stream not in known:
-            await create_stream(connection, kind, self._settings)
+            try:
+                await must_be_whole(connection, self._database, stream)
+            except StreamLost as error:
+                self.problem = error.message
+                raise
+            self.problem = ""
+            await create_stream(connection, kind, self.settings)
             known.add(stream)
 
 
@@ -234,8 +252,9 @@ async def _fetch_unsent(work: UnitOfWork, most: int) -> list[Row]:
     return await work.fetch_all(_UNSENT, most=most)
 
 
-async def _mark(work: UnitOfWork, ids: Sequence[int]) -> None:
+async def _mark(work: UnitOfWork, ids: Sequence[int], mark: Mark) -> None:
     now = now_us()
+    await keep_mark(work, mark)
     await work.execute_many(_MARK, [{"id": each, "now_us": now} for each in ids])
 
 

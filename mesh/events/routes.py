@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
@@ -16,7 +17,8 @@ from mesh.errors import Error
 from observability import semconv, tracing
 
 from . import Event, Handler
-from .envelope import EventType, describe, open
+from .envelope import SCHEDULED, EventType, describe, open
+from .filters import Filter, compile_filter
 from .jetstream import ApiError, Connection, Delivery
 from .pull import Place, place_of
 
@@ -40,17 +42,23 @@ class Route:
     kind: EventType
     message: type[Message]
     handle: Handler[Any]
+    wants: Filter | None = None
 
 
-def routes_by_stream(on: Mapping[type[Message], Handler[Any]]) -> dict[str, dict[str, Route]]:
+def routes_by_stream(
+    on: Mapping[type[Message], Handler[Any]], where: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Route]]:
     """Groups handlers by the stream of their event, then by its type.
 
-    Raises `TypeError` for a message that is not an event.
+    Raises `TypeError` for a message that is not an event, `MalformedFilter` for a filter that
+    makes no sense for one of them.
     """
     routes: dict[str, dict[str, Route]] = {}
     for message, handle in on.items():
         kind = describe(message.DESCRIPTOR)
-        routes.setdefault(kind.stream, {})[kind.name] = Route(kind, message, handle)
+        contract = cast(Descriptor, message.DESCRIPTOR)
+        wants = None if where is None else compile_filter(where, contract)
+        routes.setdefault(kind.stream, {})[kind.name] = Route(kind, message, handle, wants)
     return routes
 
 
@@ -92,7 +100,8 @@ class Incoming:
 def span_of(incoming: Incoming, event: Event[Any], consumer: str) -> Span:
     """Starts the span in which an event is processed: a child of its sender's, with a link to it.
 
-    An event that is older than ten minutes is replayed: its span begins a trace of its own.
+    An event that is older than ten minutes is replayed: its span begins a trace of its own, and so
+    does that of an event that was told ahead of its time.
     """
     sender = tracing.parse(event.traceparent)
     if sender is not None and not sender.trace_flags.sampled:
@@ -114,6 +123,8 @@ def span_of(incoming: Incoming, event: Event[Any], consumer: str) -> Span:
     is_live = now_us() - event.time_us < _LIVE_US
     if not is_live:
         attributes[semconv.REPLAY] = True
+    if SCHEDULED in (incoming.message.headers or ()):
+        is_live = False
     return tracing.start_span(
         f"process {kind.template}",
         SpanKind.CONSUMER,

@@ -41,8 +41,12 @@ class StreamSettings:
     duplicate_window_s: int = 15 * 60
 
 
-async def create_stream(connection: Connection, kind: EventType, settings: StreamSettings) -> None:
+async def create_stream(
+    connection: Connection, kind: EventType, settings: StreamSettings, *, first: int = 0
+) -> None:
     """Makes the stream of an event, unless it exists; an operator's changes to it stay.
+
+    `first` is the place of its first event, for a stream that takes the place of a lost one.
 
     Raises `Transient` or `ApiError`.
     """
@@ -55,7 +59,7 @@ async def create_stream(connection: Connection, kind: EventType, settings: Strea
         if not found["config"].get("allow_atomic"):
             logger.warning("stream %s takes no batches: it will be slow", kind.stream)
         return
-    wanted = {
+    wanted: dict[str, object] = {
         "name": kind.stream,
         "subjects": [kind.stream_subjects],
         "retention": "limits",
@@ -69,12 +73,16 @@ async def create_stream(connection: Connection, kind: EventType, settings: Strea
         "deny_delete": True,
         "deny_purge": True,
     }
+    if first:
+        wanted["first_seq"] = first
     await connection.api(f"STREAM.CREATE.{kind.stream}", wanted)
     logger.info("stream %s was created", kind.stream)
 
 
-async def put(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+async def put(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """Puts events of one stream into it, in order, and returns when the server has them on disk.
+
+    Gives the place of the last one.
 
     Few are sent in a chain, which is faster, and many in a batch, which is cheaper. Events that are
     there already, by their ids, are not put again; they break a chain or a batch, whose events are
@@ -84,26 +92,26 @@ async def put(connection: Connection, envelopes: Sequence[Envelope]) -> None:
     """
     try:
         if len(envelopes) > _LONGEST_CHAIN:
-            await _put_batch(connection, envelopes)
-        else:
-            await _put_chain(connection, envelopes)
+            return await _put_batch(connection, envelopes)
+        return await _put_chain(connection, envelopes)
     except ApiError as error:
         if error.code == ApiError.STREAM_FULL or len(envelopes) == 1:
             raise
         logger.info("%d events are sent one by one: %s", len(envelopes), error)
         for envelope in envelopes:
-            await _put_chain(connection, [envelope])
+            place = await _put_chain(connection, [envelope])
+        return place
 
 
-async def ids_at_end(connection: Connection, stream: str, most: int) -> set[str]:
-    """Gives the ids of the last events of a stream, at most `most`.
+async def ids_at_end(connection: Connection, stream: str, most: int) -> dict[str, int]:
+    """Gives the ids of the last events of a stream, at most `most`, and their places.
 
     Raises `Transient` or `ApiError`.
     """
     state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
     first, last = max(state["first_seq"], state["last_seq"] - most + 1, 1), state["last_seq"]
     if state["messages"] == 0:
-        return set()
+        return {}
     name = new_id()
     config = {
         "name": name,
@@ -117,17 +125,17 @@ async def ids_at_end(connection: Connection, stream: str, most: int) -> set[str]
     }
     body = {"stream_name": stream, "config": config, "action": "create"}
     await connection.api(f"CONSUMER.CREATE.{stream}.{name}", body)
-    ids: set[str] = set()
+    ids: dict[str, int] = {}
     async with Pull(connection, stream, name, buffer=most) as pull:
         reached = 0
         while reached < last:
             for message in await pull.take(most):
-                ids.add((message.headers or {}).get("ce-id", ""))
                 reached = place_of(message).sequence
+                ids[(message.headers or {}).get("ce-id", "")] = reached
     return ids
 
 
-async def _put_chain(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+async def _put_chain(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """Does not wait between events: the server takes each only right after the one before it."""
     requests: list[Request] = []
     for envelope in envelopes:
@@ -135,11 +143,13 @@ async def _put_chain(connection: Connection, envelopes: Sequence[Envelope]) -> N
         if requests:
             headers["Nats-Expected-Last-Msg-Id"] = envelopes[len(requests) - 1].event_id
         requests.append(Request(envelope.subject, envelope.payload, headers))
+    place = 0
     for answer in await connection.request_all(requests):
-        read_answer(answer.data)
+        place = read_answer(answer.data)["seq"]
+    return place
 
 
-async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """All or none (ADR-50)."""
     batch = new_id()
     for number, envelope in enumerate(envelopes, start=1):
@@ -150,7 +160,8 @@ async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> N
             await connection.send(envelope.subject, envelope.payload, headers=headers)
     headers["Nats-Batch-Commit"] = "1"
     answer = await connection.request(envelope.subject, envelope.payload, headers=headers)
-    read_answer(answer.data)
+    place: int = read_answer(answer.data)["seq"]
+    return place
 
 
 def _headers(envelope: Envelope) -> dict[str, str]:

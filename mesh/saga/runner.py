@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mesh.clock import now_us
 from mesh.db import Database, Row, UnitOfWork, sql
+from mesh.db.outbox import NewSaga
 from mesh.errors import Overloaded, Transient
 from mesh.events.backoff import Backoff
 from mesh.ids import new_id
@@ -96,9 +97,11 @@ class Saga(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A saga as it is found in the database, with its entity."""
+    """A saga as it is kept, with its entity."""
 
-    row: Row
+    due_at_us: int
+    started_at_us: int
+    traceparent: str
     answers: dict[str, Answer]
     entity: Any
 
@@ -126,7 +129,7 @@ class SagaRunner:
 
     async def start(self) -> None:
         """Begins to run what is started from now on, and what an earlier process left behind."""
-        self._database.on_saga.append(self._begin)
+        self._database.on_saga.append(self._begin_new)
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sagas")
         for name in self._sagas:
             metrics.SAGA_UNFINISHED.observe(partial(self._count, name), name)
@@ -135,7 +138,7 @@ class SagaRunner:
         """Lets running sagas end for `grace_s` seconds; the rest is left for the next process."""
         if self._sweeper is None:
             return
-        self._database.on_saga.remove(self._begin)
+        self._database.on_saga.remove(self._begin_new)
         if self._running and grace_s:
             await asyncio.wait(self._running.values(), timeout=grace_s)
         left = dict(self._running)
@@ -175,7 +178,14 @@ class SagaRunner:
     def _count(self, name: str) -> int:
         return sum(1 for saga, _ in self._running if saga == name)
 
-    def _begin(self, name: str, entity_id: str) -> None:
+    def _begin_new(self, new: NewSaga) -> None:
+        """Runs a saga that was started just now. Most know what they would read."""
+        known = None
+        if new.entity is not None:
+            known = Record(new.due_at_us, new.started_at_us, new.traceparent, {}, new.entity)
+        self._begin(new.saga, new.entity_id, known)
+
+    def _begin(self, name: str, entity_id: str, known: Record | None = None) -> None:
         """Runs a saga here, unless it runs already. What there is no room for waits for a sweep.
 
         It gets a context of its own: nothing of the call that started it, neither its deadline nor
@@ -186,12 +196,12 @@ class SagaRunner:
         if saga is None or key in self._running or len(self._running) >= self._max_unfinished:
             return
         task = asyncio.get_running_loop().create_task(
-            self._carry(saga, entity_id), context=contextvars.Context()
+            self._carry(saga, entity_id, known), context=contextvars.Context()
         )
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
-    async def _carry(self, saga: Saga[Any], entity_id: str) -> Any:
+    async def _carry(self, saga: Saga[Any], entity_id: str, known: Record | None) -> Any:
         """Carries a saga to its end; what goes wrong with it is tried again, with a pause.
 
         Gives the entity as it ended; None if it was not this process that ended it.
@@ -200,7 +210,9 @@ class SagaRunner:
         bugs = Backoff(first_s=1.0, cap_s=60.0)
         while True:
             try:
-                return await self._run_once(saga, entity_id)
+                record = known or await self._database.read(_load, saga, entity_id)
+                known = None
+                return None if record is None else await self._run_once(saga, entity_id, record)
             except LeaseLost:
                 logger.info("saga %s of %s is run elsewhere", saga.name, entity_id)
                 return None
@@ -211,17 +223,13 @@ class SagaRunner:
                 logger.exception("saga %s of %s has failed", saga.name, entity_id)
                 await asyncio.sleep(bugs.next())
 
-    async def _run_once(self, saga: Saga[Any], entity_id: str) -> Any:
-        record = await self._database.read(_load, saga, entity_id)
-        if record is None:
-            return None
-        due_at_us, started_at_us = record.row["due_at_us"], record.row["started_at_us"]
-        if due_at_us > now_us():
+    async def _run_once(self, saga: Saga[Any], entity_id: str, record: Record) -> Any:
+        if record.due_at_us > now_us():
             self._news.set()
             return None
-        starter = tracing.parse(record.row["traceparent"])
+        starter = tracing.parse(record.traceparent)
         # What was scheduled for later is no part of the request that scheduled it.
-        is_scheduled = due_at_us > started_at_us
+        is_scheduled = record.due_at_us > record.started_at_us
         with tracing.span(
             f"saga {saga.name}",
             attributes={semconv.SAGA_NAME: saga.name},
@@ -279,7 +287,8 @@ async def _load(work: UnitOfWork, saga: Saga[Any], entity_id: str) -> Record | N
     answers = {
         step["step"]: Answer(step["outcome"], step["reason"], step["message"]) for step in steps
     }
-    return Record(row, answers, await saga.load(work, entity_id))
+    entity = await saga.load(work, entity_id)
+    return Record(row["due_at_us"], row["started_at_us"], row["traceparent"], answers, entity)
 
 
 async def _end(work: UnitOfWork, saga: Saga[T], journal: RunJournal, entity: T) -> T:

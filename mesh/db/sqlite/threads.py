@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mesh.db.errors import unavailable
-from mesh.db.outbox import KEEP_EVENT, START_SAGA, Seal
+from mesh.db.outbox import KEEP_EVENT, KEEP_SCHEDULED, START_SAGA, Seal
 from mesh.db.unit import drive
 from mesh.errors import Transient
 from observability.tracing import Span
@@ -169,8 +169,14 @@ class Writer(_Worker):
         kept = [job.work for job in batch if job.work is not None and job.error is None]
         if events := [event for work in kept for event in work.events]:
             self._cursor.executemany(KEEP_EVENT.sqlite, events)
+        if scheduled := [event for work in kept for event in work.scheduled]:
+            self._cursor.executemany(KEEP_SCHEDULED.sqlite, scheduled)
         if sagas := [saga for work in kept for saga in work.sagas]:
-            self._cursor.executemany(START_SAGA.sqlite, sagas)
+            self._cursor.executemany(START_SAGA.sqlite, [saga.row() for saga in sagas])
+            if self._cursor.rowcount != len(sagas):
+                # One of them was there before, and which is not told.
+                for saga in sagas:
+                    saga.entity = None
         self._cursor.execute("COMMIT")
 
 

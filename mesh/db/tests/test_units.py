@@ -71,7 +71,7 @@ async def test_a_bug_undoes_its_unit_and_is_shown_to_the_caller(database: Databa
 async def test_events_and_sagas_are_kept_with_the_rows_or_not_at_all(database: Database) -> None:
     woken: list[tuple[str, ...]] = []
     database.on_outbox.append(lambda: woken.append(("outbox",)))
-    database.on_saga.append(lambda saga, entity: woken.append((saga, entity)))
+    database.on_saga.append(lambda new: woken.append((new.saga, new.entity_id)))
 
     async def keep(work: UnitOfWork, refused: bool) -> None:
         await open_account(work, "a")

@@ -7,10 +7,12 @@ from typing import Any
 
 from mesh.db import Database, UnitOfWork, sql
 from mesh.events import Event
+from mesh.events.envelope import describe, seal
 from mesh.events.jetstream import Jetstream
 from mesh.events.projection import ProjectionLoop
 from mesh.events.relay import Relay
 from mesh.events.routes import routes_by_stream
+from mesh.events.stream import StreamSettings, create_stream, put
 from mesh.testing.waiting import eventually
 
 from .contract import OrderPlaced
@@ -125,9 +127,10 @@ async def test_a_stream_that_was_replaced_is_not_read(
     await tell(database, jetstream)
     async with running(database, jetstream):
         await eventually(lambda: _has(database, 3))
-    await (await jetstream.connection()).api("STREAM.DELETE.ORDERS")
-    await database.transact(place, "b", 1)
-    await tell(database, jetstream)
+    connection = await jetstream.connection()
+    await connection.api("STREAM.DELETE.ORDERS")
+    await create_stream(connection, describe(OrderPlaced.DESCRIPTOR), StreamSettings())
+    await put(connection, [seal(OrderPlaced(order_id="b", number=1), source="shop")])
     async with running(database, jetstream) as loop:
         await eventually(lambda: loop.missing() is not None)
         assert "rebuild the projection" in (loop.missing() or "")

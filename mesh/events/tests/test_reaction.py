@@ -38,6 +38,11 @@ def reaction(database: Database, jetstream: Jetstream, handle: Handle) -> Reacti
     )
 
 
+async def applied_by(loop: ReactionLoop, key: str = "") -> int:
+    """Redrives, and counts what was applied."""
+    return sum([not each.error async for each in loop.redrive(key)])
+
+
 @asynccontextmanager
 async def running(loop: ReactionLoop) -> AsyncIterator[None]:
     task = asyncio.create_task(loop.run())
@@ -138,10 +143,10 @@ async def test_parked_events_are_applied_in_order_when_they_are_redriven(
         await tell(database, jetstream)
         await eventually(lambda: _is_acked(jetstream, 4))
         assert (await parked(database))[0]["error"] == "BROKEN: It is broken."
-        assert await loop.redrive("bad") == 0
+        assert await applied_by(loop, "bad") == 0
         is_broken = False
-        assert await loop.redrive("bad") == 3
-        assert await loop.redrive() == 1
+        assert await applied_by(loop, "bad") == 3
+        assert await applied_by(loop) == 1
         assert await parked(database) == []
         await database.transact(place, "bad", 4)
         await tell(database, jetstream)

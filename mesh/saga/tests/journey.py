@@ -69,9 +69,11 @@ async def make_tables(work: UnitOfWork) -> None:
     )
 
 
-async def begin(work: UnitOfWork, journey_id: str, at_us: int = 0) -> None:
+async def begin(
+    work: UnitOfWork, journey_id: str, at_us: int = 0, known: Journey | None = None
+) -> None:
     await work.execute(_KEEP, id=journey_id)
-    work.start("travel", journey_id, at_us=at_us)
+    work.start("travel", journey_id, at_us=at_us, entity=known)
 
 
 async def load(work: UnitOfWork, journey_id: str) -> Journey:

@@ -5,19 +5,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from mesh.clock import now_us
-from mesh.db import Database, sql
+from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import FailedPrecondition, Overloaded, Transient
 from mesh.saga.runner import SagaRunner
 from mesh.testing.waiting import eventually
 from observability import tracing
 from observability.spans import RecordedSpan
 
-from .journey import Step, begin, find, journeys
+from .journey import Journey, Step, begin, find, journeys, load
 
 STEAL = sql("UPDATE sagas SET owner = 'thief', lease_until_us = :until_us")
 STEPS = sql("SELECT step, outcome, reason FROM saga_steps ORDER BY step")
@@ -61,6 +62,41 @@ async def test_a_saga_runs_to_its_end(database: Database) -> None:
     assert calls.counts == {("book", "a"): 1, ("pay", "a"): 1}
     rows = await database.read(lambda work: work.fetch_all(STEPS))
     assert [(row["step"], row["outcome"]) for row in rows] == [("book", "done"), ("pay", "done")]
+
+
+async def test_a_saga_is_handed_what_its_unit_knows_and_reads_the_rest(database: Database) -> None:
+    read: list[str] = []
+
+    async def load_and_note(work: UnitOfWork, journey_id: str) -> Journey:
+        read.append(journey_id)
+        return await load(work, journey_id)
+
+    async def are_paid() -> bool:
+        ends = [await state(database, journey_id) for journey_id in ("known", "unknown")]
+        return ends == [("paid", "", 1)] * 2
+
+    runner = SagaRunner(database, [replace(journeys(Calls()), load=load_and_note)])
+    await runner.start()
+    try:
+        await database.transact(begin, "known", known=Journey("known", "begun", ""))
+        await database.transact(begin, "unknown")
+        await eventually(are_paid)
+    finally:
+        await runner.stop()
+    assert read == ["unknown"]
+
+
+async def test_a_saga_that_was_started_before_is_not_begun_anew(database: Database) -> None:
+    async def start_again(work: UnitOfWork) -> None:
+        work.start("travel", "a", entity=Journey("a", "begun", ""))
+
+    calls = Calls()
+    async with running(database, calls) as runner:
+        await database.transact(begin, "a")
+        assert await runner.wait("travel", "a", 30.0)
+        await database.transact(start_again)
+        assert await runner.wait("travel", "a", 30.0)
+    assert calls.counts == {("book", "a"): 1, ("pay", "a"): 1}
 
 
 async def test_a_refusal_takes_the_other_way(database: Database) -> None:
