@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 import orjson
-from opentelemetry import trace
+from opentelemetry.trace import Span
 
+from .current import current_span
 from .redaction import mask
 from .spans import RecordedSpan
 
@@ -159,11 +160,17 @@ def dropped() -> int:
 
 
 def emit(
-    level: str, logger: str, message: str, facts: _Facts | None = None, at: float | None = None
+    level: str,
+    logger: str,
+    message: str,
+    facts: _Facts | None = None,
+    at: float | None = None,
+    span: Span | None = None,
 ) -> None:
     """Writes one line, past the standard library: for lines that are written for every call.
 
     `level` is in lower case. Nobody filters it. `at` is in seconds since 1970; now, if not given.
+    `span` is the current one, if not given.
     """
     writer, render = _writer, _render
     if writer is None or render is None:
@@ -172,7 +179,7 @@ def emit(
             logging.getLogger(logger).log(number, "%s %s", message, dict(facts or {}))
         return
     moment = datetime.fromtimestamp(at, UTC) if at is not None else datetime.now(UTC)
-    span = trace.get_current_span()
+    span = span or current_span()
     if type(span) is RecordedSpan:
         ids = {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
     else:

@@ -30,6 +30,7 @@ __all__ = [
     "MESSAGING_PROCESS_DURATION",
     "OUTBOX_AGE",
     "OUTBOX_PENDING",
+    "PEERS_REFUSED",
     "PROJECTION_LAG",
     "RPC_CLIENT_CALL_DURATION",
     "RPC_CLIENT_RETRIES",
@@ -57,14 +58,14 @@ RPC_SERVER_CALL_DURATION: Final = Histogram(
     "s",
     "Duration of inbound calls.",
     ("rpc.method", "rpc.status_code"),
-    _SECONDS,
+    _FAST_SECONDS,
 )
 RPC_CLIENT_CALL_DURATION: Final = Histogram(
     "rpc.client.call.duration",
     "s",
     "Duration of outbound calls, with all their attempts.",
     ("rpc.method", "rpc.status_code", "service.peer.name"),
-    _SECONDS,
+    _FAST_SECONDS,
 )
 RPC_CLIENT_RETRIES: Final = Counter(
     "mesh.rpc.client.retries",
@@ -77,6 +78,12 @@ ADMISSION_REFUSED: Final = Counter(
     "{call}",
     "Calls refused because there was too much to do.",
     ("rpc.method", "error.type"),
+)
+PEERS_REFUSED: Final = Counter(
+    "mesh.peers.refused",
+    "{peer}",
+    "Callers refused for who they are: failed handshakes, and workloads that may not call.",
+    ("error.type",),
 )
 HTTP_SERVER_REQUEST_DURATION: Final = Histogram(
     "http.server.request.duration",
@@ -150,6 +157,7 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     RPC_CLIENT_CALL_DURATION,
     RPC_CLIENT_RETRIES,
     ADMISSION_REFUSED,
+    PEERS_REFUSED,
     HTTP_SERVER_REQUEST_DURATION,
     DB_CLIENT_OPERATION_DURATION,
     MESSAGING_CLIENT_SENT_MESSAGES,

@@ -31,24 +31,12 @@ class RecordedSpan(Span):
     it negative. Exceptions are recorded by their type alone: messages may hold personal data.
     """
 
-    __slots__ = (
-        "_context",
-        "_sink",
-        "_tick",
-        "attributes",
-        "end_ns",
-        "error",
-        "events",
-        "kind",
-        "links",
-        "message",
-        "name",
-        "parent_id",
-        "scope",
-        "span_id",
-        "start_ns",
-        "trace_id",
-    )
+    # What most spans never have is not set on each of them.
+    events: list[tuple[int, str, Attributes]] | None = None
+    error: bool | None = None
+    message = ""
+    end_ns = 0
+    _context: SpanContext | None = None
 
     def __init__(
         self,
@@ -72,11 +60,6 @@ class RecordedSpan(Span):
         self.parent_id = parent_id
         self.attributes: dict[str, object] = dict(attributes) if attributes else {}
         self.links = links
-        self.events: list[tuple[int, str, Attributes]] | None = None
-        self.error: bool | None = None
-        self.message = ""
-        self.end_ns = 0
-        self._context: SpanContext | None = None
         if start_ns is None:
             self.start_ns = time_ns()
             self._tick = perf_counter_ns()

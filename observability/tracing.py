@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import enum
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
@@ -29,6 +28,8 @@ from opentelemetry.trace import (
 )
 
 from . import semconv
+from . import traceparent as w3c
+from .current import current_span, enter, use
 from .exporter import Exporter, Figures
 from .provider import Provider
 from .spans import SAMPLED, UNSAMPLED, RecordedSpan, Scope
@@ -44,7 +45,9 @@ __all__ = [
     "StatusCode",
     "allocate",
     "configure",
+    "continue_trace",
     "current_span",
+    "enter",
     "fail",
     "figures",
     "flush",
@@ -70,11 +73,6 @@ Parent: TypeAlias = Span | SpanContext | Literal[_Current.CURRENT] | None
 _SCOPE: Final[Scope] = ("mesh", "")
 _SAMPLING_BITS: Final = 56
 _SAMPLING_MASK: Final = (1 << _SAMPLING_BITS) - 1
-_TRACEPARENT: Final = re.compile(
-    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
-    re.ASCII,
-)
-_MAX_TRACEPARENT: Final = 256
 
 
 def _discard(span: RecordedSpan) -> None:
@@ -173,6 +171,21 @@ def start_span(
     return _start(_SCOPE, name, kind, attributes, parent, links, start_ns)
 
 
+def continue_trace(
+    name: str, kind: SpanKind, attributes: Mapping[str, object] | None, traceparent: str | None
+) -> Span:
+    """Starts a span of the trace that a `traceparent` header names; of a new one if it names none.
+
+    It is `start_span` with `parse`, for what is done for every call.
+    """
+    ids = w3c.read(traceparent)
+    if ids is None:
+        return _start(_SCOPE, name, kind, attributes, None, (), None)
+    trace_id, parent_id, flags = ids
+    sampled = flags & TraceFlags.SAMPLED != 0
+    return _begin(_SCOPE, name, kind, attributes, trace_id, parent_id, sampled, (), None)
+
+
 def allocate(parent: Parent = CURRENT) -> SpanContext:
     """Makes the ids of a span that is recorded later, with `record`."""
     trace_id, parent_id, sampled = _resolve(parent)
@@ -248,7 +261,7 @@ class span:  # noqa: N801
         self._span = _start(_SCOPE, name, kind, attributes, parent, links, None)
 
     def __enter__(self) -> Span:
-        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        self._token = enter(self._span)
         return self._span
 
     def __exit__(
@@ -263,37 +276,11 @@ class span:  # noqa: N801
         self._span.end()
 
 
-class use:  # noqa: N801
-    """Makes a span the current one for a block, and does not end it."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span | SpanContext) -> None:
-        self._span = NonRecordingSpan(span) if isinstance(span, SpanContext) else span
-
-    def __enter__(self) -> Span:
-        self._token = otel_context.attach(trace.set_span_in_context(self._span))
-        return self._span
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        otel_context.detach(self._token)
-
-
-def current_span() -> Span:
-    """Gives the current span; one that records nothing and has no valid ids if there is none."""
-    return trace.get_current_span()
-
-
 def traceparent() -> str | None:
     """Gives the `traceparent` header of the current span (W3C Trace Context); None without one."""
-    current = trace.get_current_span()
+    current = current_span()
     if type(current) is RecordedSpan:
-        return f"00-{current.trace_id:032x}-{current.span_id:016x}-01"
+        return w3c.write(current.trace_id, current.span_id, TraceFlags.SAMPLED)
     return format_traceparent(current.get_span_context())
 
 
@@ -302,7 +289,7 @@ def format_traceparent(context: SpanContext) -> str | None:
     if not context.is_valid:
         return None
     sampled = context.trace_flags & TraceFlags.SAMPLED
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled:02x}"
+    return w3c.write(context.trace_id, context.span_id, sampled)
 
 
 def parse(traceparent: str | None, *, trusted: bool = True) -> SpanContext | None:
@@ -311,14 +298,12 @@ def parse(traceparent: str | None, *, trusted: bool = True) -> SpanContext | Non
     Whether a stranger's trace is recorded is not the stranger's decision: `trusted=False` decides
     by our own ratio.
     """
-    if not traceparent or len(traceparent) > _MAX_TRACEPARENT:
+    ids = w3c.read(traceparent)
+    if ids is None:
         return None
-    match = _TRACEPARENT.fullmatch(traceparent)
-    if match is None or (match[1] == "00" and match[5] is not None):
-        return None
-    trace_id = int(match[2], 16)
-    sampled = int(match[4], 16) & TraceFlags.SAMPLED if trusted else _is_sampled(trace_id)
-    return SpanContext(trace_id, int(match[3], 16), True, SAMPLED if sampled else UNSAMPLED)
+    trace_id, span_id, flags = ids
+    sampled = flags & TraceFlags.SAMPLED if trusted else _is_sampled(trace_id)
+    return SpanContext(trace_id, span_id, True, SAMPLED if sampled else UNSAMPLED)
 
 
 def _is_sampled(trace_id: int) -> bool:
@@ -328,7 +313,7 @@ def _is_sampled(trace_id: int) -> bool:
 def _resolve(parent: Parent) -> tuple[int, int, bool]:
     """Gives the trace, the parent's id (0: none) and whether the trace is recorded."""
     if parent is CURRENT:
-        parent = trace.get_current_span()
+        parent = current_span()
     if type(parent) is RecordedSpan:
         return parent.trace_id, parent.span_id, True
     context = parent.get_span_context() if isinstance(parent, Span) else parent
@@ -347,7 +332,20 @@ def _start(
     links: Sequence[SpanContext | Link],
     start_ns: int | None,
 ) -> Span:
-    trace_id, parent_id, sampled = _resolve(parent)
+    return _begin(scope, name, kind, attributes, *_resolve(parent), links, start_ns)
+
+
+def _begin(
+    scope: Scope,
+    name: str,
+    kind: SpanKind,
+    attributes: Mapping[str, object] | None,
+    trace_id: int,
+    parent_id: int,
+    sampled: bool,
+    links: Sequence[SpanContext | Link],
+    start_ns: int | None,
+) -> Span:
     pipeline = _pipeline
     if sampled and pipeline.exporter is not None:
         return RecordedSpan(

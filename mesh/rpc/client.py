@@ -2,7 +2,8 @@
 
 A wrapped method is awaited and gives the response, or raises the error that the server raised.
 The deadline is always set, and shrinks from hop to hop. Nothing is repeated here: the mesh repeats
-what the contract calls idempotent (route policy by xDS), and sagas repeat their steps.
+what the contract calls idempotent (route policy by xDS), within the budget kept here, and sagas
+repeat their steps.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from mesh.errors import DeadlineExceeded, Transient
+from mesh.errors import DeadlineExceeded, Overloaded, Refused, Transient
 from mesh.rpc.ask import Ask, Metadata, ask_on
+from mesh.rpc.budget import REPEAT_HEADER, REPEAT_NO, RetryBudget
 from mesh.rpc.context import REPLAYED_KEY, Outgoing, current
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
 from mesh.rpc.record import ClientRecord
 from mesh.rpc.server import MAX_MESSAGE_BYTES
+from mesh.rpc.throttle import Throttle
 from mesh.rpc.unary import TOO_LATE_S
 from observability import tracing
+from observability.spans import RecordedSpan
 
 __all__ = ["CHANNEL_OPTIONS", "Channels", "make_stub"]
 
@@ -32,6 +36,8 @@ S = TypeVar("S")
 # by as much as three in a hundred: a part must be kept too, or a long deadline would not shrink.
 HOP_S = 0.020
 HOP_PART = 0.04
+
+_NOT_AGAIN = (REPEAT_HEADER, REPEAT_NO)
 
 CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", 4 * MAX_MESSAGE_BYTES),
@@ -59,6 +65,7 @@ class Channels:
         self.scheme = scheme
         self._connect = connect
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._restraints: dict[str, tuple[RetryBudget, Throttle]] = {}
         self._wanted: set[str] = set()
 
     def join(self, connect: Connect) -> None:
@@ -80,6 +87,10 @@ class Channels:
             channel = self._channels[service] = self._connect(service)
         return channel
 
+    def restraint(self, service: str) -> tuple[RetryBudget, Throttle]:
+        """Gives what holds calls to a service back; all its stubs share it."""
+        return self._restraints.setdefault(service, (RetryBudget(), Throttle()))
+
     async def close(self) -> None:
         """Closes every channel; calls that run are cancelled."""
         channels, self._channels = self._channels, {}
@@ -100,11 +111,18 @@ class UnaryMethod:
     what the server raised (`mesh.errors`); `DeadlineExceeded` with too little time left to ask.
     """
 
-    __slots__ = ("_bind", "_bound", "policy", "record")
+    __slots__ = ("_bind", "_bound", "budget", "policy", "record", "throttle")
 
-    def __init__(self, policy: MethodPolicy, record: ClientRecord, bind: Callable[[], Ask]) -> None:
+    def __init__(
+        self,
+        policy: MethodPolicy,
+        record: ClientRecord,
+        restraint: tuple[RetryBudget, Throttle],
+        bind: Callable[[], Ask],
+    ) -> None:
         self.policy = policy
         self.record = record
+        self.budget, self.throttle = restraint
         self._bind = bind
         self._bound: Ask | None = None
 
@@ -115,10 +133,18 @@ class UnaryMethod:
         began = time.perf_counter()
         span = self.record.begin()
         failure: BaseException | None = None
+        may_repeat = self.policy.retriable and self.budget.ask()
+        throttle = self.throttle
         try:
+            if throttle.active:
+                throttle.ask()
             ask = self._bound or self._resolve()
             metadata = carried(self.policy, out, span)
+            if self.policy.retriable and not may_repeat:
+                metadata = (*metadata, _NOT_AGAIN)
             response, trailer = await ask(request, limit, metadata, self.policy.may_replay)
+            if throttle.active:
+                throttle.taken()
             for key, _ in trailer:
                 if key == REPLAYED_KEY and out is not None:
                     out.replayed = True
@@ -128,9 +154,18 @@ class UnaryMethod:
             raise failure from None
         except BaseException as error:
             failure = error
+            self._learn(error, may_repeat)
             raise
         finally:
             self.record.end(span, began, failure)
+
+    def _learn(self, error: BaseException, may_repeat: bool) -> None:
+        if isinstance(error, Overloaded):
+            self.throttle.refused(error.retry_after_s)
+        elif self.throttle.active and isinstance(error, Refused):
+            self.throttle.taken()
+        elif may_repeat and type(error) is Transient:
+            self.budget.spend()
 
     def _resolve(self) -> Ask:
         self._bound = self._bind()
@@ -171,7 +206,8 @@ class _StubChannel:
         def bind() -> Ask:
             return ask_on(self._channels.to(self._service), path, *coding, **options)
 
-        return UnaryMethod(policy_of(method_of(path)), record, bind)
+        restraint = self._channels.restraint(self._service)
+        return UnaryMethod(policy_of(method_of(path)), record, restraint, bind)
 
     def unary_stream(self, path: str, *coding: Any, **options: Any) -> StreamMethod:
         return self._streaming("unary_stream", path, coding, options)
@@ -211,7 +247,10 @@ def time_to_ask(policy: MethodPolicy, out: Outgoing | None, timeout: float | Non
 
 def carried(policy: MethodPolicy, out: Outgoing | None, span: tracing.Span) -> Metadata:
     """Makes the metadata of a call: the trace, and the user's token where the contract wants it."""
-    traceparent = tracing.format_traceparent(span.get_span_context())
+    if type(span) is RecordedSpan:
+        traceparent: str | None = f"00-{span.trace_id:032x}-{span.span_id:016x}-01"
+    else:
+        traceparent = tracing.format_traceparent(span.get_span_context())
     metadata = (("traceparent", traceparent),) if traceparent else ()
     if policy.needs_user and out is not None and out.token is not None:
         return (*metadata, ("authorization", f"Bearer {out.token}"))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.auth.tokens import TokenVerifier
-from mesh.errors import Overloaded, PermissionDenied, Unauthenticated
+from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.rpc.context import Caller, Context, Outgoing, User
 from mesh.rpc.policy import MethodPolicy
 from meshapi.v1 import options_pb2
 
-__all__ = ["Door", "Load", "remembering"]
+__all__ = ["Door", "remembering"]
 
 STAFF_SCOPE = "staff"
 
@@ -21,26 +21,6 @@ STEP_UP_S = 300
 
 _BEARER = "Bearer "
 _MAX_PEERS = 1_024
-
-
-@dataclass(slots=True)
-class Load:
-    """How much a server is doing: the summed cost of its running calls, and what it bears."""
-
-    limit: int
-    running: int = 0
-    started: int = 0
-
-    def begin(self, cost: int) -> None:
-        """Counts a call in. Raises `Overloaded` when the server bears no more."""
-        if self.running + cost > self.limit:
-            raise Overloaded("OVERLOADED", "The service has too much to do.", 0.5)
-        self.running += cost
-        self.started += 1
-
-    def end(self, cost: int) -> None:
-        """Counts a call out."""
-        self.running -= cost
 
 
 def remembering(workload_of: Callable[[Context], str]) -> Callable[[Context], str]:
@@ -78,7 +58,7 @@ class Door:
 
         Raises `Unauthenticated` when that is not proven, `PermissionDenied` when they may not.
         """
-        if not policy.is_declared:
+        if policy.access == options_pb2.ACCESS_UNSPECIFIED:
             raise PermissionDenied("METHOD_HAS_NO_POLICY", "Nobody may call this method.")
         if policy.sandbox and self.is_production:
             raise PermissionDenied("SANDBOX_ONLY", "This method exists only outside production.")
@@ -86,16 +66,18 @@ class Door:
         if policy.callers and workload not in policy.callers:
             raise PermissionDenied("CALLER_NOT_ALLOWED", "This workload may not call this method.")
         if policy.needs_user:
-            return Caller(workload, await self._user(policy, out, authorization))
+            if authorization is None or not authorization.startswith(_BEARER):
+                raise Unauthenticated("TOKEN_MISSING", "This needs an access token.")
+            token = authorization[len(_BEARER) :]
+            user = self.tokens.known(token) or await self.tokens.verify(token)
+            self._check(policy, user)
+            out.token = token
+            return Caller(workload, user)
         if not workload and policy.access == options_pb2.ACCESS_SERVICE:
             raise Unauthenticated("NO_WORKLOAD", "This method is for workloads of the mesh.")
         return Caller(workload)
 
-    async def _user(self, policy: MethodPolicy, out: Outgoing, authorization: str | None) -> User:
-        if authorization is None or not authorization.startswith(_BEARER):
-            raise Unauthenticated("TOKEN_MISSING", "This needs an access token.")
-        token = authorization[len(_BEARER) :]
-        user = self.tokens.known(token) or await self.tokens.verify(token)
+    def _check(self, policy: MethodPolicy, user: User) -> None:
         if policy.access == options_pb2.ACCESS_STAFF and STAFF_SCOPE not in user.scopes:
             raise PermissionDenied("STAFF_ONLY", "This is for the bank's staff.")
         if not policy.scopes <= user.scopes:
@@ -104,5 +86,3 @@ class Door:
             raise PermissionDenied(
                 "STEP_UP_REQUIRED", "This needs a second factor, proven just now."
             )
-        out.token = token
-        return user

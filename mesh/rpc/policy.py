@@ -20,6 +20,7 @@ __all__ = ["DEFAULT_TIMEOUT_S", "MethodPolicy", "method_of", "policy_of", "servi
 # For a method whose contract sets no deadline: a wait without an end is never meant.
 DEFAULT_TIMEOUT_S = 2.0
 
+_NEEDS_USER = (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
 _REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
@@ -31,7 +32,8 @@ class _Pool(Protocol):
 class MethodPolicy:
     """How a method may be called.
 
-    `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`; `callers`
+    `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`, unset when
+    nobody may call; `needs_user` whether the call must carry a user's access token; `callers`
     the workloads that may call, empty for any; `cost` the weight of one call when load is shed;
     `retriable` whether the mesh may repeat a call that found no answer; `may_replay` whether an
     answer may be an earlier one, because the request names itself (AIP-155).
@@ -40,6 +42,7 @@ class MethodPolicy:
     path: str
     timeout_s: float
     access: options_pb2.Access.ValueType
+    needs_user: bool
     callers: frozenset[str]
     scopes: frozenset[str]
     step_up: bool
@@ -47,16 +50,6 @@ class MethodPolicy:
     sandbox: bool
     retriable: bool
     may_replay: bool
-
-    @property
-    def is_declared(self) -> bool:
-        """Whether the contract says who may call. If not, nobody may."""
-        return self.access != options_pb2.ACCESS_UNSPECIFIED
-
-    @property
-    def needs_user(self) -> bool:
-        """Whether the call must carry a user's access token."""
-        return self.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
 
 
 def service_of(name: str) -> ServiceDescriptor:
@@ -92,6 +85,7 @@ def policy_of(method: MethodDescriptor) -> MethodPolicy:
         path=f"/{service.full_name}/{method.name}",
         timeout_s=policy.timeout.ToNanoseconds() / 1e9 or DEFAULT_TIMEOUT_S,
         access=policy.access,
+        needs_user=policy.access in _NEEDS_USER,
         callers=frozenset(policy.callers),
         scopes=frozenset(policy.scopes),
         step_up=policy.step_up,

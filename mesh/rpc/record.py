@@ -7,7 +7,8 @@ call of a method is made once.
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import perf_counter, time
+from typing import TypeAlias
 
 import grpc
 from opentelemetry.trace import SpanKind, StatusCode
@@ -17,14 +18,61 @@ from mesh.rpc.context import Caller
 from mesh.rpc.status import code_of
 from observability import logs, metrics, semconv, tracing
 
-__all__ = ["ClientRecord", "ServerRecord"]
+__all__ = ["ClientRecord", "ServerRecord", "flush"]
 
 OK = grpc.StatusCode.OK.name
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED.name
 
 # What a server marks as its own failure; the rest is an answer.
 FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"})
 
+# Why a workload is refused for who it is.
+_STRANGERS = frozenset({"CALLER_NOT_ALLOWED", "NO_WORKLOAD", "PEER_UNKNOWN"})
+
+_LINES = 128
+_PAUSE_S = 0.02
+
 log = logs.get_logger("mesh.rpc")
+
+
+Line: TypeAlias = tuple[float, tracing.Span, str, str, str, float, Caller | None]
+
+
+class AccessLog:
+    """Writes a line for every call, many at once: between two calls the code that writes a line
+    has left the processor's caches, and takes several times as long.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[Line] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def note(self, line: Line) -> None:
+        """Takes a line, which is written within a moment."""
+        self._lines.append(line)
+        if len(self._lines) >= _LINES:
+            self.flush()
+        elif len(self._lines) == 1 or self._loop is not asyncio.get_running_loop():
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(_PAUSE_S, self.flush)
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        lines, self._lines = self._lines, []
+        for at, span, method, code, reason, seconds, caller in lines:
+            facts: dict[str, object] = {
+                "rpc.method": method,
+                "rpc.status_code": code,
+                "duration_ms": round(seconds * 1e3, 3),
+                "caller": caller.workload if caller else "",
+            }
+            if reason:
+                facts["reason"] = reason
+            logs.emit("info", "mesh.rpc", "call", facts, at, span)
+
+
+_access = AccessLog()
+flush = _access.flush
 
 
 class ServerRecord:
@@ -34,13 +82,21 @@ class ServerRecord:
 
     def __init__(self, path: str) -> None:
         self.name = path.removeprefix("/")
-        self.attributes = {semconv.RPC_SYSTEM_NAME: "grpc", semconv.RPC_METHOD: self.name}
+        self.attributes = {
+            semconv.RPC_SYSTEM_NAME: "grpc",
+            semconv.RPC_METHOD: self.name,
+            semconv.RPC_STATUS_CODE: OK,
+        }
         self.succeeded = metrics.RPC_SERVER_CALL_DURATION.bind(self.name, OK)
 
     def begin(self, traceparent: str | None) -> tracing.Span:
         """Begins a call, as a child of the caller's span."""
-        parent = tracing.parse(traceparent)
-        return tracing.start_span(self.name, SpanKind.SERVER, self.attributes, parent)
+        return tracing.continue_trace(self.name, SpanKind.SERVER, self.attributes, traceparent)
+
+    def turn_away(self) -> None:
+        """Counts a call that was refused before anything of it was looked at."""
+        metrics.RPC_SERVER_CALL_DURATION.record(0.0, self.name, _EXHAUSTED)
+        metrics.ADMISSION_REFUSED.add(1, self.name, "OVERLOADED")
 
     def end(
         self,
@@ -49,31 +105,26 @@ class ServerRecord:
         failure: BaseException | None,
         caller: Caller | None,
     ) -> None:
-        """Ends a call, while its span is current. `began` is of `time.perf_counter`."""
+        """Ends a call. `began` is of `time.perf_counter`."""
         seconds = perf_counter() - began
-        facts: dict[str, object] = {
-            "rpc.method": self.name,
-            "rpc.status_code": OK,
-            "duration_ms": round(seconds * 1e3, 3),
-            "caller": caller.workload if caller else "",
-        }
+        code, reason = OK, ""
         if failure is None:
             self.succeeded.record(seconds)
-            span.set_attribute(semconv.RPC_STATUS_CODE, OK)
         else:
-            facts["rpc.status_code"] = code = _code_name(failure)
-            facts["reason"] = reason = _reason(failure)
+            code, reason = _code_name(failure), _reason(failure)
             metrics.RPC_SERVER_CALL_DURATION.record(seconds, self.name, code)
             span.set_attribute(semconv.RPC_STATUS_CODE, code)
             span.set_attribute(semconv.ERROR_TYPE, reason)
             if isinstance(failure, Overloaded):
                 metrics.ADMISSION_REFUSED.add(1, self.name, reason)
+            elif reason in _STRANGERS:
+                metrics.PEERS_REFUSED.add(1, reason)
             if code in FAULTS:
                 span.set_status(StatusCode.ERROR, reason)
             if not isinstance(failure, Error) and isinstance(failure, Exception):
                 log.error("a call met a bug", exc_info=failure, extra={"rpc.method": self.name})
-        logs.emit("info", "mesh.rpc", "call", facts)
         span.end()
+        _access.note((time(), span, self.name, code, reason, seconds, caller))
 
 
 class ClientRecord:
@@ -87,6 +138,7 @@ class ClientRecord:
         self.attributes = {
             semconv.RPC_SYSTEM_NAME: "grpc",
             semconv.RPC_METHOD: self.name,
+            semconv.RPC_STATUS_CODE: OK,
             semconv.SERVER_ADDRESS: target,
             semconv.SERVICE_PEER_NAME: service,
             semconv.PEER_SERVICE: service,
@@ -102,7 +154,6 @@ class ClientRecord:
         seconds = perf_counter() - began
         if failure is None:
             self.succeeded.record(seconds)
-            span.set_attribute(semconv.RPC_STATUS_CODE, OK)
         else:
             code = _code_name(failure)
             metrics.RPC_CLIENT_CALL_DURATION.record(seconds, self.name, code, self.service)

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 import grpc.aio
 
-from mesh.rpc.door import Door, Load
+from mesh.rpc.door import Door
+from mesh.rpc.load import Load
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
 from mesh.rpc.streaming import wrap_streaming
 from mesh.rpc.unary import wrap_unary
@@ -23,13 +24,14 @@ __all__ = ["MAX_MESSAGE_BYTES", "SERVER_OPTIONS", "Handlers", "make_server"]
 # No contract needs more; what is larger is a mistake or an attack.
 MAX_MESSAGE_BYTES = 256 * 1024
 
+# How long a connection lasts, and how long its calls have after that, in seconds.
+MOST_AGE_S = 300.0
+_GRACE_S = 30.0
+
 SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
-    # A connection outlives its certificate unless it ends before.
-    ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     # Clients of the mesh ping every ten seconds, idle ones too.
@@ -41,9 +43,17 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-def make_server() -> grpc.aio.Server:
-    """Makes a server with the mesh's limits."""
-    return grpc.aio.server(options=list(SERVER_OPTIONS))
+def make_server(most_age_s: float = MOST_AGE_S) -> grpc.aio.Server:
+    """Makes a server with the mesh's limits, whose connections last so long and no longer.
+
+    A connection outlives its certificate unless it ends before.
+    """
+    age_s = min(most_age_s, MOST_AGE_S)
+    age = (
+        ("grpc.max_connection_age_ms", round(age_s * 1e3)),
+        ("grpc.max_connection_age_grace_ms", round(min(age_s, _GRACE_S) * 1e3)),
+    )
+    return grpc.aio.server(options=[*SERVER_OPTIONS, *age])
 
 
 class _Registrar(Protocol):

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from mesh.rpc.context import Context, Outgoing, current
-from mesh.rpc.door import Door, Load
+from mesh.rpc.door import Door
+from mesh.rpc.load import Load
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.record import ServerRecord
 from mesh.rpc.unary import decode, headers_of, refuse

@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.rpc.context import Context, Outgoing, current
-from mesh.rpc.door import Door, Load
+from mesh.rpc.door import Door
+from mesh.rpc.load import Load, turned_away
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.record import ServerRecord
 from mesh.rpc.status import DETAILS_KEY, code_of, status_of
@@ -60,20 +61,26 @@ class _UnaryMethod:
     async def serve(self, raw: bytes, context: Context) -> bytes:
         """Answers a call."""
         began = time.perf_counter()
+        if self.load.congested and self.load.is_full(self.policy.timeout_s):
+            # Without a span or a line in the log: a refusal as dear as a call would be no relief.
+            self.record.turn_away()
+            return await refuse(context, turned_away(self.load.pause_s))
         authorization, traceparent = headers_of(context)
         out = Outgoing()
-        current.set(out)
         span = self.record.begin(traceparent)
+        # The core gives every call a task of its own: both are current until it ends.
+        current.set(out)
+        tracing.enter(span)
         failure: BaseException | None = None
-        with tracing.use(span):
-            try:
-                return await self._answer(raw, context, out, authorization)
-            except BaseException as error:
-                failure = error
-                if not isinstance(error, Exception):
-                    raise
-            finally:
-                self.record.end(span, began, failure, out.caller)
+        try:
+            return await self._answer(raw, context, out, authorization)
+        except BaseException as error:
+            failure = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.record.end(span, began, failure, out.caller)
+        self.load.note(failure)
         return await refuse(context, failure)
 
     async def _answer(
@@ -84,6 +91,8 @@ class _UnaryMethod:
         out.deadline = time.monotonic() + left
         self.load.begin(policy.cost)
         try:
+            if self.load.congested:
+                await self.load.turn(out.deadline)
             out.caller = await self.door.admit(policy, context, out, authorization)
             request = decode(self.decode, raw)
             validate(request)

@@ -131,6 +131,34 @@ def test_a_hostile_traceparent_begins_a_new_trace(
     assert f"{recorded[0].trace_id:032x}" != "0af7651916cd43dd8448eb211c80319c"
 
 
+def test_a_call_continues_its_caller_s_trace_and_is_current_for_its_task(
+    recorded: list[RecordedSpan],
+) -> None:
+    async def answer() -> None:
+        span = tracing.continue_trace("call", tracing.SpanKind.SERVER, None, header)
+        tracing.enter(span)
+        assert tracing.current_span() is span
+        with tracing.span("inside"):
+            pass
+        span.end()
+
+    async def serve() -> None:
+        await asyncio.create_task(answer())
+        assert not tracing.current_span().get_span_context().is_valid
+
+    header = f"00-{'a' * 32}-{'b' * 16}-01"
+    asyncio.run(serve())
+    inside, call = recorded
+    assert f"{call.trace_id:032x}" == "a" * 32
+    assert f"{call.parent_id:016x}" == "b" * 16
+    assert inside.parent_id == call.span_id
+    unsampled = tracing.continue_trace("call", tracing.SpanKind.SERVER, None, header[:-1] + "0")
+    assert not unsampled.is_recording()
+    assert unsampled.get_span_context().trace_id == call.trace_id
+    root = tracing.continue_trace("call", tracing.SpanKind.SERVER, None, None)
+    assert root.get_span_context().trace_id != call.trace_id
+
+
 def test_a_later_version_of_traceparent_is_understood() -> None:
     parsed = tracing.parse(HEADER.replace("00-", "cc-", 1) + "-what-the-future-brings")
     assert parsed is not None

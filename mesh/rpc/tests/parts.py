@@ -15,7 +15,8 @@ from mesh.auth.keys import TokenKeys
 from mesh.auth.tokens import TokenVerifier
 from mesh.rpc.client import Channels, make_stub
 from mesh.rpc.context import Context
-from mesh.rpc.door import Door, Load
+from mesh.rpc.door import Door
+from mesh.rpc.load import Load
 from mesh.rpc.server import Handlers, make_server
 from mesh.testing.tokens import TokenMint
 

@@ -16,7 +16,8 @@ from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
 from mesh import errors
 from mesh.rpc import caller
 from mesh.rpc.context import Context, Outgoing, outgoing, remaining_s
-from mesh.rpc.door import Door, Load
+from mesh.rpc.door import Door
+from mesh.rpc.load import Load
 from mesh.rpc.server import Handlers
 from mesh.rpc.status import DETAILS_KEY
 
