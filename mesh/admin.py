@@ -5,6 +5,7 @@ Plain HTTP on a port of its own, made of the standard library: it is up before a
 GET /livez      200 as long as the event loop turns
 GET /readyz     200, or 503 with what is missing
 GET /metrics    Prometheus text
+GET /debug/…    what gRPC's core says of itself, where that is wanted (`mesh.debug`)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Admin", "Readiness", "host_and_port"]
 
@@ -51,11 +52,17 @@ class Readiness:
 
 
 class Admin:
-    """The admin server. `metrics` renders all metrics."""
+    """The admin server. `metrics` renders all metrics; `pages` make more JSON, by path."""
 
-    def __init__(self, readiness: Readiness, metrics: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        metrics: Callable[[], bytes],
+        pages: Mapping[bytes, Callable[[], bytes]] | None = None,
+    ) -> None:
         self._readiness = readiness
         self._metrics = metrics
+        self._pages = pages or {}
         self._server: asyncio.Server | None = None
         self._connections = 0
 
@@ -101,6 +108,8 @@ class Admin:
             return "503 Service Unavailable" if missing else "200 OK", _JSON, body
         if path == b"/metrics":
             return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+        if page := self._pages.get(path):
+            return "200 OK", _JSON, page()
         return "404 Not Found", _JSON, b"{}"
 
 

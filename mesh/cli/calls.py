@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mesh.supervisor.platform import control_data
+from mesh.cli.control import operator_identity
 from mesh.supervisor.problem import USAGE, Problem
 from mesh.supervisor.project import Project
 from mesh.supervisor.running import Running, data_dir
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from mesh.errors import Error
 
-__all__ = ["OPERATOR", "ask", "methods", "register"]
+__all__ = ["ask", "joined", "methods", "register"]
 
-OPERATOR = "operator"
 PATIENCE_S = 65.0
 
 
@@ -63,7 +62,7 @@ def ask(
 
     from mesh.rpc.status import error_of
 
-    _join(running)
+    joined(running)
     path = f"/{method.containing_service.full_name}/{method.name}"
     credentials = grpc.xds_channel_credentials()
     with grpc.secure_channel(f"xds:///{service}", credentials) as channel:
@@ -135,10 +134,6 @@ def _json(message: Message) -> str:
     return json.dumps(fields, indent=2, ensure_ascii=False)
 
 
-def _join(running: Running) -> None:
+def joined(running: Running) -> None:
     """Gives this process the operator's certificate, and the way to the control plane."""
-    from mesh.identity.files import BOOTSTRAP, issue_files
-
-    data, folder = control_data(running.data), running.data / OPERATOR
-    issue_files(data, OPERATOR, folder, control_plane=running.endpoints.xds)
-    os.environ["GRPC_XDS_BOOTSTRAP"] = str(folder / BOOTSTRAP)
+    os.environ["GRPC_XDS_BOOTSTRAP"] = str(operator_identity(running).bootstrap)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import enum
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mesh.cli.groups import group
+from mesh.cli.output import Output, print_json
 from mesh.supervisor.platform import control_data
 from mesh.supervisor.problem import USAGE, Problem
 from mesh.supervisor.project import Project
@@ -18,12 +22,25 @@ __all__ = ["register"]
 CONTROL_PLANE = "localhost:18000"
 
 
+class Step(enum.StrEnum):
+    """A step of a change of the root."""
+
+    PREPARE = "prepare"
+    SWITCH = "switch"
+    RETIRE = "retire"
+
+
+_DONE = {
+    Step.PREPARE: "a new root is trusted; every process hears of it with its next certificate",
+    Step.SWITCH: "the new root issues from now on; the old one is still trusted",
+    Step.RETIRE: "the old root is trusted no more",
+}
+
+
 def register(app: typer.Typer, project: Project) -> None:
     """Adds the commands."""
-    mesh = typer.Typer(help="The mesh itself.", no_args_is_help=True, rich_markup_mode=None)
-    certs = typer.Typer(help="Workload certificates.", no_args_is_help=True, rich_markup_mode=None)
-    app.add_typer(mesh, name="mesh")
-    mesh.add_typer(certs, name="certs")
+    mesh = group(app, "mesh", "The mesh itself.")
+    certs = group(mesh, "certs", "Workload certificates.")
 
     @certs.command()
     def issue(
@@ -60,6 +77,69 @@ def register(app: typer.Typer, project: Project) -> None:
         except InvalidArgument as error:
             remedy = "mesh certs token my-service"
             raise Problem(f"{name} cannot be a workload", error.message, remedy, USAGE) from None
+
+    _register_looking(certs, project)
+    _register_rotation(certs, project)
+
+
+def _register_looking(certs: typer.Typer, project: Project) -> None:
+    @certs.command()
+    def ls(output: Annotated[Output, typer.Option()] = Output.TABLE) -> None:
+        """List the certificates that are good now: whose, until when, by which authority."""
+        from mesh.identity.issued import good_entries
+        from mesh.identity.join import authority_directory
+
+        found = good_entries(authority_directory(control_data(data_dir(project.root))))
+        if output is Output.JSON:
+            print_json({"certificates": [asdict(entry) for entry in found]})
+            return
+        print(f"{'WORKLOAD':<20} {'GOOD UNTIL (UTC)':<20} {'LEFT':>9} {'ISSUER':<16}  SERIAL")
+        for entry in found:
+            ends = datetime.fromtimestamp(entry.expires_at, UTC)
+            left = str(timedelta(seconds=int((ends - datetime.now(UTC)).total_seconds())))
+            until = f"{ends:%Y-%m-%d %H:%M:%S}"
+            print(f"{entry.workload:<20} {until:<20} {left:>9} {entry.issuer:<16}  {entry.serial}")
+
+
+def _register_rotation(certs: typer.Typer, project: Project) -> None:
+    @certs.command(name="rotate-root")
+    def rotate_root(
+        step: Annotated[Step, typer.Argument(help="One after the other.")],
+        now: Annotated[
+            bool, typer.Option("--now", help="Do not wait for certificates that are behind.")
+        ] = False,
+    ) -> None:
+        """Change the root of the mesh: prepare, then switch, then retire the old one."""
+        from mesh.errors import FailedPrecondition
+        from mesh.identity import rotation
+
+        data = control_data(data_dir(project.root))
+        if step is not Step.PREPARE and not now:
+            _wait_for_none(data, step)
+        steps = {
+            Step.PREPARE: rotation.prepare_root,
+            Step.SWITCH: rotation.switch_root,
+            Step.RETIRE: rotation.retire_roots,
+        }
+        try:
+            steps[step](data)
+        except FailedPrecondition as error:
+            remedy = "the steps are: prepare, switch, retire"
+            raise Problem(f"the root cannot {step}", error.message, remedy, USAGE) from None
+        print(_DONE[step])
+
+
+def _wait_for_none(data: Path, step: Step) -> None:
+    """Raises Problem while there are certificates that a step would cut off."""
+    from mesh.identity.rotation import behind
+
+    late = behind(data)
+    if late:
+        until = datetime.fromtimestamp(max(entry.expires_at for entry in late), UTC)
+        names = ", ".join(sorted({entry.workload for entry in late}))
+        why = f"{len(late)} good certificates would be cut off, of {names}"
+        remedy = f"wait until {until:%Y-%m-%d %H:%M:%S} UTC; or cut them off: --now"
+        raise Problem(f"it is too early to {step}", why, remedy)
 
 
 def _control_plane(data: Path) -> str:

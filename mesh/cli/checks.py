@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.output import Output, print_json
+from mesh.cli.findings import Examination, Finding, examined, tell
+from mesh.cli.output import Output
 from mesh.supervisor.problem import Problem
 from mesh.supervisor.project import Project
 from mesh.supervisor.running import Running, data_dir
 
 __all__ = ["register"]
 
-Found = tuple[str, bool, str]
+PATIENCE_S = 3.0
 
 
 def register(app: typer.Typer, project: Project) -> None:
@@ -30,46 +32,51 @@ def register(app: typer.Typer, project: Project) -> None:
     def check(output: Annotated[Output, typer.Option()] = Output.TABLE) -> None:
         """Check that all is well with what is up; exit 1 if not."""
         running = Running.find(data_dir(project.root))
-        found = _services(running)
-        for name, ask in (project.checks or {}).items():
-            found.append(_tried(name, partial(ask, running)))
-        raise typer.Exit(_told(found, output))
+        groups = ((name, _found(group)) for name, group in _groups(running, project).items())
+        raise typer.Exit(tell(groups, output))
 
     @app.command()
     def doctor(output: Annotated[Output, typer.Option()] = Output.TABLE) -> None:
         """Check that this machine is fit to run it; exit 1 if not."""
-        found = [_tried(name, ask) for name, ask in EXAMINATIONS.items()]
-        found.append(_tried("ports", lambda: _ports(data_dir(project.root))))
-        raise typer.Exit(_told(found, output))
+        ports = partial(_ports, data_dir(project.root))
+        raise typer.Exit(tell([("install", _found({**EXAMINATIONS, "ports": ports}))], output))
 
 
-def _tried(name: str, ask: Callable[[], str]) -> Found:
-    try:
-        return name, True, ask()
-    except Problem as problem:
-        return name, False, f"{problem.what}: {problem.why} → {problem.remedy}"
+def _groups(running: Running, project: Project) -> dict[str, dict[str, Examination]]:
+    from mesh.cli.check_events import clock, event_examinations
+    from mesh.cli.check_mesh import mesh_examinations
+
+    own: dict[str, Examination] = {
+        name: partial(ask, running) for name, ask in (project.checks or {}).items()
+    }
+    return {
+        "install": {
+            **EXAMINATIONS,
+            "ports": partial(_ports, running.data),
+            "addresses": partial(_addresses, running),
+            "clock": partial(clock, running),
+        },
+        "mesh": mesh_examinations(running),
+        "events": event_examinations(running),
+        project.name: own,
+    }
 
 
-def _told(found: list[Found], output: Output) -> int:
-    if output is Output.JSON:
-        print_json([{"check": name, "ok": ok, "found": text} for name, ok, text in found])
-    else:
-        for name, ok, text in found:
-            print(f"{'✓' if ok else '✗'} {name:<16} {text}")
-    return 0 if all(ok for _, ok, _ in found) else 1
+def _found(group: Mapping[str, Examination]) -> list[Finding]:
+    return [finding for name, look in group.items() for finding in examined(name, look)]
 
 
-def _services(running: Running) -> list[Found]:
-    found: list[Found] = []
-    status = running.status()
-    for service in [*status["platform"], *status["services"]]:
-        instances = service["instances"]
-        ready = [each for each in instances if each["state"] == "READY"]
-        ok = bool(instances) and len(ready) == len(instances)
-        lacks = "; ".join(each["missing"] for each in instances if each["missing"])
-        text = f"{len(ready)} of {len(instances)} ready"
-        found.append((service["name"], ok, f"{text}: {lacks}" if lacks else text))
-    return found
+def _addresses(running: Running) -> str:
+    """Whether somebody listens wherever others are told to go."""
+    known = asdict(running.endpoints)
+    for name, url in known.items():
+        host, _, port = url.rpartition("://")[2].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), PATIENCE_S).close()
+        except OSError as error:
+            remedy = "./bank status"
+            raise Problem(f"nobody listens at {name}", f"{url}: {error}", remedy) from None
+    return f"all {len(known)} addresses answer"
 
 
 def _python() -> str:
@@ -112,7 +119,7 @@ def _ports(data: Path) -> str:
     return "all default ports are free"
 
 
-EXAMINATIONS: dict[str, Callable[[], str]] = {
+EXAMINATIONS: dict[str, Examination] = {
     "python": _python,
     "packages": _packages,
     "xds-protos": _collision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from mesh.supervisor.running import Running, data_dir
 __all__ = ["register"]
 
 STOP_PATIENCE_S = 60.0
+VERSION = re.compile(r"[\w.-]{1,40}")
 
 
 def register(app: typer.Typer, project: Project) -> None:
@@ -33,7 +35,8 @@ def _register_up(app: typer.Typer, project: Project) -> None:
     def up(
         port_base: Annotated[int, typer.Option(help="Shift every default port by this.")] = 0,
         scale: Annotated[
-            list[str] | None, typer.Option(help="Instances of a service: transfers=3.")
+            list[str] | None,
+            typer.Option(help="Instances of a service: transfers=3, or of a version: pix@v2=1."),
         ] = None,
         fresh: Annotated[bool, typer.Option("--fresh", help="Empty the data first.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="Keep logs in files only.")] = False,
@@ -82,7 +85,10 @@ def _register_changes(app: typer.Typer, project: Project) -> None:
 
     @app.command()
     def scale(
-        counts: Annotated[list[str], typer.Argument(help="Instances of a service: transfers=3.")],
+        counts: Annotated[
+            list[str],
+            typer.Argument(help="Instances of a service: transfers=3, or of a version: pix@v2=1."),
+        ],
         output: Annotated[Output, typer.Option()] = Output.TABLE,
     ) -> None:
         """Run so many instances of a service."""
@@ -121,9 +127,11 @@ def _counts(pairs: list[str], project: Project) -> dict[str, int]:
     counts: dict[str, int] = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
-        if name not in project.services or not number.isdecimal() or int(number) > 16:
+        service, at, version = name.partition("@")
+        named = service in project.services and (VERSION.fullmatch(version) or not at)
+        if not named or not number.isdecimal() or int(number) > 16:
             known = ", ".join(project.services)
-            why = f"it must be SERVICE=NUMBER, at most 16; services: {known}"
+            why = f"it must be SERVICE=NUMBER or SERVICE@VERSION=NUMBER, at most 16; known: {known}"
             raise Problem(f"{pair} makes no sense", why, "transfers=2", USAGE)
         counts[name] = int(number)
     return counts

@@ -15,7 +15,7 @@ from mesh.supervisor.problem import USAGE, Problem
 from mesh.supervisor.project import Project
 from mesh.supervisor.running import Running, data_dir
 
-__all__ = ["print_status", "register"]
+__all__ = ["LogFile", "log_files", "print_status", "register"]
 
 FOLLOW_S = 0.2
 
@@ -40,7 +40,7 @@ def register(app: typer.Typer, project: Project) -> None:
         output: Annotated[Output, typer.Option()] = Output.TABLE,
     ) -> None:
         """Print the logs, of everything or of one service."""
-        files = _log_files(data_dir(project.root) / "logs", service)
+        files = log_files(data_dir(project.root) / "logs", service)
         _print_logs(files, trace, output)
         while follow:
             time.sleep(FOLLOW_S)
@@ -59,7 +59,7 @@ def print_status(status: dict[str, Any]) -> None:
     rows = [
         (
             service["name"],
-            service["version"] or None,
+            instance.get("version") or service["version"] or None,
             instance["id"],
             instance["state"],
             instance["address"],
@@ -74,17 +74,22 @@ def print_status(status: dict[str, Any]) -> None:
     print_table(("ENDPOINT", "ADDRESS"), list(status["endpoints"].items()))
 
 
-class _Log:
+class LogFile:
     """A log file and how far it has been read."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
-        self._path = path
+        self.path = path
         self._offset = 0
 
+    def skip(self) -> None:
+        """Takes what there is as read."""
+        self._offset = self.path.stat().st_size
+
     def new_lines(self) -> list[str]:
-        size = self._path.stat().st_size
-        with self._path.open("rb") as file:
+        """Reads the whole lines that were added since the last time."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
             file.seek(self._offset if size >= self._offset else 0)
             added = file.read()
             whole = added[: added.rfind(b"\n") + 1]
@@ -92,17 +97,18 @@ class _Log:
         return whole.decode(errors="replace").splitlines()
 
 
-def _log_files(folder: Path, service: str) -> list[_Log]:
+def log_files(folder: Path, service: str) -> list[LogFile]:
+    """Finds the logs of everything, of a service, or of an instance. Raises Problem without any."""
     found = sorted(folder.glob("*.log"))
     chosen = [path for path in found if service in ("", path.stem, path.stem.rpartition("-")[0])]
     if not chosen:
         known = ", ".join(sorted({path.stem.rpartition("-")[0] for path in found})) or "nothing"
         why = f"{folder} has logs of {known}"
         raise Problem(f"no logs of {service or 'anything'}", why, "./bank up", USAGE)
-    return [_Log(path) for path in chosen]
+    return [LogFile(path) for path in chosen]
 
 
-def _print_logs(logs: list[_Log], trace: str, output: Output) -> None:
+def _print_logs(logs: list[LogFile], trace: str, output: Output) -> None:
     from mesh.supervisor.logs import readable
 
     lines = [(log.name, line) for log in logs for line in log.new_lines() if trace in line]

@@ -12,13 +12,51 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from mesh.cli import calls, certs, checks, develop, lifecycle, looking, traces
+from mesh.cli import (
+    calls,
+    canary,
+    certs,
+    checks,
+    clients,
+    deadletters,
+    develop,
+    events,
+    lifecycle,
+    looking,
+    migrate,
+    policy,
+    prepare,
+    schemas,
+    stat,
+    tap,
+    traces,
+    traffic,
+)
 from mesh.supervisor.problem import INTERRUPTED, Problem
 from mesh.supervisor.project import Project
 
 __all__ = ["run"]
 
-FAMILIES = (lifecycle, looking, calls, traces, certs, checks, develop)
+FAMILIES = (
+    lifecycle,
+    looking,
+    stat,
+    tap,
+    calls,
+    traces,
+    clients,
+    policy,
+    traffic,
+    canary,
+    events,
+    deadletters,
+    schemas,
+    certs,
+    checks,
+    migrate,
+    prepare,
+    develop,
+)
 
 
 def run(project: Project, arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from mesh.supervisor.health import PATIENCE_S, get
 from mesh.supervisor.ports import LOOPBACK
 from mesh.supervisor.problem import NOT_RUNNING, USAGE, Problem
 
@@ -68,6 +69,7 @@ class Dashboard:
             routes=[
                 Route("/", self._page),
                 Route("/api/status", self._status),
+                Route("/api/edges", self._edges),
                 Route("/api/restart/{service}", self._restart, methods=["POST"]),
                 Route("/api/scale/{service}/{count:int}", self._scale, methods=["POST"]),
             ],
@@ -79,6 +81,15 @@ class Dashboard:
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse(self._embedded.status())
+
+    async def _edges(self, request: Request) -> Response:
+        """Who calls whom, as the control plane knows it."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                status, body = await get(self._embedded.admin_port("control-plane"), "/edges")
+        except (OSError, TimeoutError, ValueError, Problem):
+            return JSONResponse({"edges": [], "window_s": 0.0}, 503)
+        return Response(body, status, media_type="application/json")
 
     async def _restart(self, request: Request) -> Response:
         return await self._change(request, self._embedded.restart)

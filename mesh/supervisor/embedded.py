@@ -23,14 +23,14 @@ from mesh.supervisor.files import write_private
 from mesh.supervisor.logs import LogFollower
 from mesh.supervisor.nats import nats_program
 from mesh.supervisor.platform import control_program, traces_program
-from mesh.supervisor.ports import Ports, must_be_free
+from mesh.supervisor.ports import LOOPBACK, Ports, must_be_free
 from mesh.supervisor.problem import NOT_RUNNING, USAGE, Problem
 from mesh.supervisor.process import Instance, Program
 from mesh.supervisor.project import Project
 from mesh.supervisor.running import STATE_FILE, TOKEN_FILE
 from mesh.supervisor.services import service_program
 
-__all__ = ["Embedded"]
+__all__ = ["Embedded", "parted"]
 
 PROFILE = "embedded"
 MAX_INSTANCES = 16
@@ -80,9 +80,9 @@ class Embedded:
             platform.append(control_program(root, self.data, self.ports))
             await self._start(self._add(program) for program in platform)
             await self._start(
-                self._add(self._program(name))
-                for name in self.project.services
-                for _ in range(self._scale.get(name, 1))
+                self._add(self._program(*parted(name)))
+                for name, count in self._counts().items()
+                for _ in range(count)
             )
         except BaseException:
             await asyncio.shield(self.down())
@@ -116,18 +116,25 @@ class Embedded:
                 await instance.restart()
 
     async def scale(self, name: str, count: int) -> None:
-        """Runs so many instances of a service, and waits until they are ready."""
-        if name not in self.project.services:
-            raise self._unknown(name)
+        """Runs so many instances of a service, and waits until they are ready.
+
+        `service@version` is about the instances of another version than the project's.
+        """
+        service, version = parted(name)
+        if service not in self.project.services:
+            raise self._unknown(service)
         if not 0 <= count <= MAX_INSTANCES:
             why = f"an embedded service has 0 to {MAX_INSTANCES} instances"
             raise Problem(f"{name} cannot have {count} instances", why, "another number", USAGE)
         async with self._changing:
-            running = self.instances.setdefault(name, [])
-            surplus = running[count:]
+            running = self.instances.setdefault(service, [])
+            wanted = version or self.project.version
+            own = [each for each in running if each.program.version == wanted]
+            surplus = own[count:]
             await asyncio.gather(*(instance.stop() for instance in surplus))
-            del running[count:]
-            await self._start(self._add(self._program(name)) for _ in range(count - len(running)))
+            running[:] = [each for each in running if each not in surplus]
+            missing = range(count - len(own))
+            await self._start(self._add(self._program(service, version)) for _ in missing)
 
     def status(self) -> dict[str, object]:
         """What `status --output json` prints."""
@@ -141,13 +148,21 @@ class Embedded:
             "endpoints": self.endpoints.public(),
         }
 
+    def admin_port(self, name: str) -> int:
+        """The port of the admin page of a program's first instance. Raises Problem if none."""
+        return self._named(name)[0].admin
+
     def _described(self, name: str, version: str) -> dict[str, object]:
         instances = [_described(instance) for instance in self.instances.get(name, [])]
         return {"name": name, "version": version, "instances": instances}
 
-    def _program(self, name: str) -> Program:
+    def _counts(self) -> dict[str, int]:
+        """How many instances of each service, and of each other version of one, are started."""
+        return {**dict.fromkeys(self.project.services, 1), **self._scale}
+
+    def _program(self, name: str, version: str = "") -> Program:
         return service_program(
-            self.project, name, self.data, self.endpoints, self._rest_listen(name)
+            self.project, name, self.data, self.endpoints, self._rest_listen(name), version
         )
 
     def _rest_listen(self, name: str) -> int | None:
@@ -237,10 +252,18 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
+def parted(name: str) -> tuple[str, str]:
+    """Parts `service@version`; the version is "" where the name has none."""
+    service, _, version = name.partition("@")
+    return service, version
+
+
 def _described(instance: Instance) -> dict[str, object]:
     return {
         "id": instance.id,
+        "version": instance.program.version,
         "address": instance.address,
+        "admin": f"{LOOPBACK}:{instance.admin}" if instance.admin else "",
         "pid": instance.pid,
         "state": str(instance.state),
         "missing": instance.missing,

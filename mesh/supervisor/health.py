@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from mesh.supervisor.ports import LOOPBACK
 
-__all__ = ["http_ready"]
+__all__ = ["PATIENCE_S", "get", "http_ready"]
 
 PATIENCE_S = 1.0
 MAX_ANSWER = 65_536

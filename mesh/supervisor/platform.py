@@ -16,7 +16,11 @@ __all__ = ["child_environment", "control_data", "control_program", "traces_progr
 
 def child_environment(root: Path, data: Path, **settings: str) -> Mapping[str, str]:
     """The environment of a child: this one's, less another process's `MESH_*`, and its own."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MESH_")}
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MESH_", "GRPC_XDS_"))
+    }
     paths = [str(root), str(root / "protos/gen"), os.environ.get("PYTHONPATH", "")]
     return {
         **inherited,
@@ -63,12 +67,14 @@ def control_program(root: Path, data: Path, ports: Ports) -> Program:
             MESH_XDS_LISTEN=f"{LOOPBACK}:{ports.xds}",
             MESH_XDS_IDENTITY_LISTEN=f"{LOOPBACK}:{ports.identity}",
             MESH_XDS_ADMIN_LISTEN=f"{LOOPBACK}:{admin}",
+            MESH_XDS_NATS_URL=f"nats://{LOOPBACK}:{ports.nats}",
         )
         return Launch(
             argv=[sys.executable, "-m", "mesh.xds"],
             env=env,
             address=f"{LOOPBACK}:{ports.xds}",
             missing=http_ready(admin, "/readyz"),
+            admin=admin,
         )
 
     return Program(name="control-plane", launch=launch)

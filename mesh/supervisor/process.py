@@ -49,12 +49,16 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One start of a program. `missing` says what it still waits for, and None once it is ready."""
+    """One start of a program. `missing` says what it still waits for, and None once it is ready.
+
+    `admin` is the port of its admin page, on the loopback; 0 when it has none.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     address: str
     missing: Callable[[], Awaitable[str | None]]
+    admin: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class Instance:
         self.state = State.STOPPED
         self.missing = ""
         self.address = ""
+        self.admin = 0
         self.restarts = 0
         self._cwd = cwd
         self._process: asyncio.subprocess.Process | None = None
@@ -146,7 +151,7 @@ class Instance:
 
     async def _spawn(self) -> None:
         launch = self.program.launch(self.id)
-        self.address = launch.address
+        self.address, self.admin = launch.address, launch.admin
         self.state, self.missing = State.STARTING, ""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -16,28 +16,40 @@ from mesh.supervisor.project import Project
 
 __all__ = ["service_program"]
 
-# A token is needed only for the first certificate, which its process asks for as it starts.
-JOIN_TOKEN_LIFE = timedelta(minutes=10)
+# A process shows it for its first certificate and for each renewal, and gets a new one when it
+# starts.
+JOIN_TOKEN_LIFE = timedelta(days=30)
 GRACE_S = 25.0
 
 
 def service_program(
-    project: Project, name: str, data: Path, endpoints: Endpoints, rest_port: int | None
+    project: Project,
+    name: str,
+    data: Path,
+    endpoints: Endpoints,
+    rest_port: int | None,
+    version: str = "",
 ) -> Program:
-    """A service of the project; `rest_port` is where the edge serves REST, and None elsewhere."""
+    """A service of the project; `rest_port` is where the edge serves REST, and None elsewhere.
+
+    `version` is what it registers as, where it is not the project's.
+    """
+    version = version or project.version
 
     def launch(id: str) -> Launch:
         own, admin = free_port(), free_port()
         settings = {
             "MESH_SERVICE": name,
             "MESH_INSTANCE_ID": id,
-            "MESH_VERSION": project.version,
+            "MESH_VERSION": version,
             "MESH_LISTEN": f"{LOOPBACK}:{own}",
             "MESH_ADMIN_LISTEN": f"{LOOPBACK}:{admin}",
             "MESH_CONTROL_PLANE": endpoints.xds,
             "MESH_IDENTITY": endpoints.identity,
             "MESH_NATS_URL": endpoints.nats,
             "MESH_OTLP_URL": endpoints.otlp,
+            # Nobody but this machine reaches them, and `stat` and `mesh diff` read them.
+            "MESH_DEBUG_SERVICES": "true",
             **_credentials(data, name),
         }
         address = f"{LOOPBACK}:{own}"
@@ -49,9 +61,10 @@ def service_program(
             env=child_environment(project.root, data, **settings),
             address=address,
             missing=http_ready(admin, "/readyz"),
+            admin=admin,
         )
 
-    return Program(name=name, launch=launch, version=project.version, grace_s=GRACE_S)
+    return Program(name=name, launch=launch, version=version, grace_s=GRACE_S)
 
 
 def _credentials(data: Path, name: str) -> dict[str, str]:

@@ -44,6 +44,13 @@ async def test_the_page_is_served(client: httpx2.AsyncClient) -> None:
     assert "<title>bank</title>" in page.text
 
 
+async def test_without_a_control_plane_the_map_is_empty(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/api/edges")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"edges": [], "window_s": 0.0}
+
+
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer guessed"}])
 async def test_nothing_is_changed_without_the_token(
     client: httpx2.AsyncClient, headers: dict[str, str]

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -101,6 +102,22 @@ async def test_a_service_is_scaled_and_restarted(up: Embedded, data: Path) -> No
     assert ids == ["quiet-1", "quiet-2", "quiet-3"]
     assert not set(before) & set(after)
     assert [instance.id for instance in up.instances["quiet"]] == ["quiet-1"]
+
+
+async def test_two_versions_of_a_service_run_side_by_side(up: Embedded, data: Path) -> None:
+    running = Running.find(data)
+
+    await asyncio.to_thread(running.change, "/api/scale/quiet@v2/2")
+    status = await asyncio.to_thread(running.change, "/api/scale/quiet/2")
+    told = [json.loads((data / "logs" / f"quiet-{n}.log").read_text()) for n in (1, 2, 3, 4)]
+    rest = await asyncio.to_thread(running.change, "/api/scale/quiet@v2/0")
+
+    def versions(status: dict[str, Any]) -> list[str]:
+        return [instance["version"] for instance in status["services"][0]["instances"]]
+
+    assert versions(status) == ["7", "v2", "v2", "7"]
+    assert [each["MESH_VERSION"] for each in told] == ["7", "v2", "v2", "7"]
+    assert versions(rest) == ["7", "7"]
 
 
 async def test_nats_is_started_again_where_it_was(up: Embedded) -> None:
