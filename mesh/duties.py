@@ -12,9 +12,11 @@ from google.protobuf.message_factory import GetMessageClass
 from mesh.chassis import Chassis, Service
 from mesh.db import Database, open_database
 from mesh.db.outbox import Envelope
+from mesh.events.api import EventsApi
 from mesh.events.envelope import seal
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
+from mesh.events.stream import StreamSettings
 from mesh.rpc.policy import MethodPolicy
 from mesh.saga.runner import SagaRunner
 from mesh.settings import Settings
@@ -36,6 +38,8 @@ class Duties:
         service: Service,
         policies: Sequence[MethodPolicy] = (),
     ) -> None:
+        self._database = database
+        self._database_url = settings.database_url
         self._jetstream = Jetstream(settings.nats_url, service=service.name)
         self._events = EventLoops(
             database,
@@ -44,6 +48,7 @@ class Duties:
             service.projections,
             service.reactions,
             publishes=list(_events_beside(policies)),
+            streams=StreamSettings(replicas=settings.stream_replicas),
             instance=settings.instance_id,
         )
         # An edge neither tells nor hears.
@@ -56,6 +61,10 @@ class Duties:
             instance=settings.instance_id,
         )
         self._runs_sagas = bool(service.sagas)
+
+    def api(self) -> EventsApi:
+        """What an operator may see and change of the events."""
+        return EventsApi(self._database, self._events, self._database_url)
 
     async def start(self, chassis: Chassis) -> None:
         """Begins, and waits for nothing."""

@@ -12,10 +12,11 @@ from grpc_health.v1.health import aio as health
 
 from mesh.admin import host_and_port
 from mesh.identity.workload import WorkloadIdentity
+from mesh.rpc.judgement import Judgement
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.server import Handlers, make_server
 from mesh.settings import Settings
-from mesh.xds.lease import Lease
+from mesh.xds.leases import Leases
 from meshapi.v1 import registry_pb2
 from observability import logs
 
@@ -40,9 +41,9 @@ class Endpoint:
         self._settings = settings
         self._handlers = handlers
         self._identity = identity
-        self._server = make_server()
+        self._server = make_server(identity.life_s / 4)
         self._health = health.HealthServicer()
-        self._lease = Lease(settings.control_plane, identity.channel_credentials)
+        self._lease = Leases(settings.control_plane, identity.channel_credentials)
         self._address = ""
 
     @property
@@ -84,6 +85,13 @@ class Endpoint:
             pid=os.getpid(),
         )
         await self._lease.keep(instance, [_route(policy) for policy in self._handlers.policies])
+
+    async def watch(self) -> None:
+        """Watches what the server bears and what it fails, for ever."""
+        judgement = Judgement(
+            self._handlers.load, lambda failing: self._lease.judge(failing=failing)
+        )
+        await asyncio.gather(self._handlers.load.watch(), judgement.watch())
 
     async def drain(self) -> None:
         """Has the control plane take the process out of use, and finishes what runs."""

@@ -30,6 +30,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
+            ws="none",
             timeout_graceful_shutdown=max(1, round(grace_s)),
             timeout_keep_alive=30,
         )

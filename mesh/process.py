@@ -23,10 +23,12 @@ from mesh.chassis import Build, Chassis, Service
 from mesh.db import Database
 from mesh.duties import Duties, open_for
 from mesh.errors import Transient
+from mesh.identity.given import GivenIdentity
 from mesh.identity.workload import WorkloadIdentity, workload_of
 from mesh.rpc.client import CHANNEL_OPTIONS, Channels, make_stub
 from mesh.rpc.context import Context
-from mesh.rpc.door import Door, Load, remembering
+from mesh.rpc.door import Door, remembering
+from mesh.rpc.load import Load
 from mesh.rpc.server import Handlers
 from mesh.settings import Settings
 from meshapi.v1.tokens_pb2_grpc import TokenKeysServiceServicer, TokenKeysServiceStub
@@ -66,6 +68,8 @@ class Process:
         service = self._build(chassis)
         handlers = handlers_of(service, settings, token_keys_of(service, settings, channels))
         duties = Duties(settings, database, service, handlers.policies)
+        if service.api:
+            handlers.add(duties.api())
         self._readiness.needs("events", duties.missing)
         self._parts.push_async_callback(duties.stop)
         await duties.start(chassis)
@@ -112,9 +116,10 @@ class Process:
 
     async def _obtain_identity(self) -> WorkloadIdentity:
         settings = self.settings
-        identity = WorkloadIdentity(
+        kind = WorkloadIdentity if settings.identity else GivenIdentity
+        identity = kind(
             settings.service,
-            directory=settings.data_dir / settings.service / "identity",
+            directory=settings.identity_dir,
             address=settings.identity,
             join_token_file=settings.join_token_file,
             trust_bundle_file=settings.trust_bundle_file,
@@ -128,13 +133,16 @@ class Process:
         """Lets the channels follow the control plane."""
         from mesh.xds.bootstrap import bootstrap
 
-        config = bootstrap(self.settings, identity.directory)
-        os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = json.dumps(config)
+        settings = self.settings
+        if settings.xds_bootstrap is None:
+            config = bootstrap(settings, identity.directory)
+            os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = json.dumps(config)
 
         def connect(service: str) -> grpc.aio.Channel:
             # Never in plaintext: without a word of the control plane the mesh's own TLS is used.
             credentials = grpc.xds_channel_credentials(identity.channel_credentials())
-            return grpc.aio.secure_channel(f"xds:///{service}", credentials, CHANNEL_OPTIONS)
+            target = settings.target.format(service=service)
+            return grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
 
         channels.join(connect)
 
@@ -144,8 +152,10 @@ class Process:
         endpoint = Endpoint(self.settings, handlers, identity)
         self._parts.push_async_callback(endpoint.stop)
         await endpoint.start()
-        self._own(endpoint.register())
-        self._readiness.needs("control plane", lambda: endpoint.problem)
+        if self.settings.control_plane:
+            self._own(endpoint.register())
+            self._readiness.needs("control plane", lambda: endpoint.problem)
+        self._own(endpoint.watch())
         self._endings.append(endpoint.drain)
 
     async def _serve_http(self, app: Callable[..., Awaitable[None]]) -> None:

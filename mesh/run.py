@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import sys
 from typing import Any
 
 import uvloop
 
+from mesh import debug
 from mesh.admin import Admin, Readiness
 from mesh.chassis import Build
 from mesh.process import Process
+from mesh.rpc import record
+from mesh.rpc.handshakes import watch_handshakes
 from mesh.settings import Settings
 from observability import logs, metrics, tracing
 
@@ -27,14 +29,12 @@ __all__ = ["main", "run"]
 # How long the last spans and lines may take to get out.
 _FLUSH_S = 2.0
 
-# The core's own remarks on standard error are not for those who run a service.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 log = logs.get_logger(__name__)
 
 
 def main(name: str, build: Build) -> None:
     """Runs a service until it is told to end, and exits with 0; with 1 if it could not go on."""
+    watch_handshakes()
     settings = Settings(service=name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(run(settings, build))
@@ -49,7 +49,8 @@ async def run(settings: Settings, build: Build) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     readiness = Readiness()
-    admin = Admin(readiness, metrics.render)
+    pages = debug.pages() if settings.debug_services else None
+    admin = Admin(readiness, metrics.render, pages)
     process = Process(settings, build, readiness)
     try:
         port = await admin.start(settings.admin_listen)
@@ -62,6 +63,7 @@ async def run(settings: Settings, build: Build) -> int:
     finally:
         await process.close()
         await admin.stop()
+        record.flush()
         await tracing.shutdown_async(_FLUSH_S)
         logs.shutdown(_FLUSH_S)
 
@@ -75,8 +77,7 @@ async def _live(process: Process, stopped: asyncio.Event) -> None:
         await asyncio.wait([start, *ends], return_when=asyncio.FIRST_COMPLETED)
         if start.done():
             start.result()
-            gc.collect()
-            gc.freeze()
+            _settle()
             log.info("started")
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if process.broken.done():
@@ -91,6 +92,15 @@ async def _live(process: Process, stopped: asyncio.Event) -> None:
         for task in (start, stop):
             task.cancel()
         await asyncio.gather(start, stop, return_exceptions=True)
+
+
+def _settle() -> None:
+    """Takes what lives as long as the process out of the collector's sight, and lets it rest more:
+    a call makes many containers, and next to no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _observe(settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """What a process is told from outside, read once when it starts (twelve-factor, III).
 
 Every default is good enough to run a service alone on a laptop. Variables begin with `MESH_`;
-two are the bank's own: `BANK_ENV` and `BANK_DATA`.
+two are the bank's own: `BANK_ENV` and `BANK_DATA`. A secret need not be a variable: a file in
+`/run/secrets` that has a variable's name, in small letters, is read as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from mesh.ids import new_id
 
 __all__ = ["Settings"]
 
+# Where compose and Kubernetes put the files of a process's secrets.
+_SECRETS = Path("/run/secrets")
+
 
 def _database_url(known: dict[str, Any]) -> str:
     return f"sqlite:///{known['data_dir']}/{known['service']}/{known['service']}.db"
@@ -23,6 +27,11 @@ def _database_url(known: dict[str, Any]) -> str:
 
 def _join_token_file(known: dict[str, Any]) -> Path:
     path: Path = known["data_dir"] / "identity" / f"{known['service']}.token"
+    return path
+
+
+def _identity_dir(known: dict[str, Any]) -> Path:
+    path: Path = known["data_dir"] / known["service"] / "identity"
     return path
 
 
@@ -38,7 +47,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="MESH_", frozen=True, populate_by_name=True, extra="ignore"
+        env_prefix="MESH_",
+        frozen=True,
+        populate_by_name=True,
+        extra="ignore",
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
     )
 
     service: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
@@ -60,8 +73,17 @@ class Settings(BaseSettings):
 
     # Empty: events stay in the outbox, and none are heard.
     nats_url: str = "nats://127.0.0.1:4222"
+    # How many NATS nodes keep each event of a stream that this process makes.
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    # Every address behind the name is a replica. Empty: another mesh's, which registers nobody.
     control_plane: str = "localhost:18000"
+    # Empty: the certificate is put into `identity_dir` from outside, and replaced there.
     identity: str = "localhost:18001"
+    identity_dir: Path = Field(default_factory=_identity_dir)
+    # The bootstrap of another mesh's control plane, instead of one made of these settings.
+    xds_bootstrap: Path | None = Field(default=None, validation_alias="GRPC_XDS_BOOTSTRAP")
+    # How a service is called by its name: by xDS, or by whatever gRPC resolves.
+    target: str = Field(default="xds:///{service}", pattern=r"\{service\}")
     join_token_file: Path = Field(default_factory=_join_token_file)
     trust_bundle_file: Path = Field(default_factory=_trust_bundle_file)
 

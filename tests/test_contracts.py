@@ -42,7 +42,7 @@ def events() -> list[Descriptor]:
     found = [
         message
         for file in files()
-        if file.name.endswith("/events.proto")
+        if file.name.startswith("bank/") and file.name.endswith("/events.proto")
         for message in file.message_types_by_name.values()
     ]
     parts = {field.message_type for event in found for field in event.fields if field.message_type}

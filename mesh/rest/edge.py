@@ -86,10 +86,14 @@ def as_user(request: Request) -> AbstractContextManager[Outgoing]:
 
 @dataclass(frozen=True)
 class Edge:
-    """The application: bindings, each with the call that answers it, and routes of its own."""
+    """The application: bindings, each with the call that answers it, and routes of its own.
+
+    `pages` are routes that leave no trace: probes ask for them all day.
+    """
 
     calls: Sequence[tuple[Binding, Call]]
     routes: Sequence[tuple[str, Answer]] = ()
+    pages: Sequence[tuple[str, Answer]] = ()
 
     def app(self) -> Starlette:
         """Makes the ASGI application."""
@@ -104,6 +108,7 @@ class Edge:
         routes += [
             Route(path, _traced(path, answer), methods=["GET"]) for path, answer in self.routes
         ]
+        routes += [Route(path, answer, methods=["GET"]) for path, answer in self.pages]
         return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
 
 
@@ -139,7 +144,7 @@ def _traced(route: str, answer: Answer) -> Answer:
         attributes: dict[str, Any] = {
             semconv.HTTP_REQUEST_METHOD: request.method,
             semconv.HTTP_ROUTE: route,
-            semconv.URL_SCHEME: request.url.scheme,
+            semconv.URL_SCHEME: request.scope["scheme"],
         }
         outside = tracing.parse(request.headers.get("traceparent"))
         span = tracing.start_span(
@@ -207,7 +212,7 @@ def _bound(binding: Binding, call: Call) -> Answer:
 async def _read(binding: Binding, request: Request, message: Message) -> None:
     if binding.has_body:
         fill(message, _decode(await _body(request)))
-        if request.query_params:
+        if request.scope["query_string"] and request.query_params:
             raise InvalidArgument("INVALID_REQUEST", "This request takes no parameters in its URL.")
     else:
         fill_from_text(message, request.query_params.multi_items())

@@ -57,13 +57,13 @@ def mount(
         missing = chassis.missing()
         return json_response({"ready": not missing, "missing": missing}, 503 if missing else 200)
 
-    own = [
+    pages = [
         ("/openapi.json", described),
         ("/docs", documented),
         ("/healthz", alive),
         ("/readyz", ready),
     ]
-    return Edge(calls, [*routes, *own]).app()
+    return Edge(calls, routes, pages).app()
 
 
 def _calls(

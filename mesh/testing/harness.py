@@ -12,6 +12,7 @@ calls. Other services are stand-in servicers, held to their contracts like the r
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import shutil
@@ -63,7 +64,9 @@ class _Loopback:
         def connect(service: str) -> grpc.aio.Channel:
             # A service that nobody stands in for is away.
             address = self.addresses.get(service, "127.0.0.1:1")
-            return grpc.aio.insecure_channel(address, interceptors=[_Names(workload)])
+            return grpc.aio.insecure_channel(
+                address, interceptors=[_Names(workload), _NamesStreams(workload)]
+            )
 
         return self._channels.setdefault(workload, Channels(connect, scheme="ipv4:"))
 
@@ -146,7 +149,7 @@ async def running(
     if database_url:
         known["database_url"] = database_url
     made = Settings(**(known | settings))
-    _prepare(made, migrations_of(build))
+    await asyncio.to_thread(_prepare, made, migrations_of(build))
     async with AsyncExitStack() as parts:
         database = await open_for(made)
         parts.push_async_callback(database.close)
@@ -168,9 +171,10 @@ async def running(
             checked = handlers_of(stand_in, made, mint.fetch, _workload_of)
             servers[name] = await loopback.serve(name, checked)
             parts.push_async_callback(servers[name].stop, None)
+        duties = Duties(made, database, service, handlers.policies)
+        handlers.add(duties.api())
         server = await loopback.serve(service.name, handlers)
         parts.push_async_callback(server.stop, None)
-        duties = Duties(made, database, service, handlers.policies)
         parts.push_async_callback(duties.stop)
         await duties.start(chassis)
         yield Running(service, chassis, database, mint, servers, loopback)
@@ -183,6 +187,17 @@ class _Names(grpc.aio.UnaryUnaryClientInterceptor):
         self._workload = workload
 
     async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), (_WORKLOAD_KEY, self._workload))
+        return await continuation(details._replace(metadata=metadata), request)
+
+
+class _NamesStreams(grpc.aio.UnaryStreamClientInterceptor):
+    """The same, for calls that answer with a stream."""
+
+    def __init__(self, workload: str) -> None:
+        self._workload = workload
+
+    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
         metadata = grpc.aio.Metadata(*(details.metadata or ()), (_WORKLOAD_KEY, self._workload))
         return await continuation(details._replace(metadata=metadata), request)
 

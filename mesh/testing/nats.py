@@ -37,6 +37,11 @@ class NatsServer:
         """Where clients connect. Known once the server has been started for the first time."""
         return f"nats://127.0.0.1:{self._port}"
 
+    @property
+    def store(self) -> Path:
+        """Where the streams are."""
+        return self._directory / "jetstream"
+
     def start(self) -> None:
         """Starts the server, and returns when it takes connections.
 

@@ -14,7 +14,8 @@ class Page:
 
     def __init__(self) -> None:
         self.readiness = Readiness()
-        self.admin = Admin(self.readiness, lambda: b"a_total 1\n")
+        pages = {b"/debug/x": lambda: b"[1]"}
+        self.admin = Admin(self.readiness, lambda: b"a_total 1\n", pages)
         self.problem = ""
         self.port = 0
         self.readiness.needs("database", lambda: self.problem)
@@ -61,6 +62,10 @@ async def test_a_process_that_misses_something_is_live_and_says_what(page: Page)
 
 async def test_metrics_are_served(page: Page) -> None:
     assert await page.get("/metrics?all=1") == (200, b"a_total 1\n")
+
+
+async def test_what_is_told_of_the_core_is_served(page: Page) -> None:
+    assert await page.get("/debug/x") == (200, b"[1]")
 
 
 async def test_nothing_else_is(page: Page) -> None:

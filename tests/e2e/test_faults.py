@@ -41,9 +41,11 @@ def kill_process(bank: Bank, needle: str) -> int:
     raise AssertionError(f"{needle} does not run")
 
 
-async def pay_until_answered(payer: Customer, payee: Customer, tries: list[int]) -> str:
+async def pay_until_answered(
+    payer: Customer, payee: Customer, tries: list[int], key: str | None = None
+) -> str:
     """Pays as a careful app does: the same key until there is an answer."""
-    key = uuid4().hex
+    key = key or uuid4().hex
     while True:
         tries.append(1)
         try:
@@ -84,7 +86,7 @@ async def pay_around(crowd: list[Customer], strike: Any) -> tuple[list[str], int
 
 async def books_agree(bank: Bank, crowd: list[Customer], transfers: list[str]) -> None:
     """Every payment is final and was made once; ledger and statements say the same."""
-    assert len(set(transfers)) == PAYMENTS
+    assert len(set(transfers)) == len(transfers)
     ends: dict[str, str] = {}
 
     async def all_final() -> bool:
@@ -106,7 +108,7 @@ async def books_agree(bank: Bank, crowd: list[Customer], transfers: list[str]) -
         return all(ends.get(transfer) in ("COMPLETED", "FAILED") for transfer in transfers)
 
     await eventually(all_final, "every payment to end", 60)
-    assert len(ends) == PAYMENTS
+    assert len(ends) == len(transfers)
 
     async def statements_equal_the_ledger() -> bool:
         for customer in crowd:
