@@ -8,9 +8,14 @@ db                          unit of work, outbox table, one writer, SQLite and P
 rpc                         gRPC: server and client, policy from the contract, errors both ways
 auth                        users' tokens
 identity                    workload certificates
-xds                         the control plane
 events                      relay, projections, reactions, over NATS JetStream
 rest                        REST routes mounted from `google.api.http`
-chassis, run                what a service declares, what it is given; a process's life
+chassis                     what a service declares, and what it is given
+run, process                a process's life, and its parts in their order
+duties, endpoint, http      its events and sagas; its gRPC server; its HTTP server
+admin, debug                the pages of a process: live, ready, metrics, channels
+xds                         the control plane
+catalogue                   who publishes and who listens, read from the services
 supervisor, cli             the embedded profile and the command
+testing                     the harness of service tests, real NATS and PostgreSQL
 """
