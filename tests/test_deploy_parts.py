@@ -160,6 +160,7 @@ def nats_cluster(
             process.wait()
 
 
+@pytest.mark.faults
 async def test_a_stream_is_kept_by_three_nodes_and_outlives_one(
     nats_cluster: list[tuple[int, subprocess.Popen[bytes]]], secrets: Path
 ) -> None:

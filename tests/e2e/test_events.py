@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2 as httpx
+import pytest
 
 from mesh.events.envelope import seal
 from mesh.events.jetstream import Jetstream
@@ -107,6 +108,7 @@ async def test_statements_are_rebuilt_while_payments_go_on_and_equal_the_ledger(
         assert sum(int(each["amount"]["minorUnits"]) for each in lines) == await customer.balance()
 
 
+@pytest.mark.faults
 async def test_a_dead_letter_is_shown_mended_and_applied_by_the_command(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
