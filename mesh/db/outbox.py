@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.message import Message
 
 from .statement import sql
 
-__all__ = ["Envelope", "NewSaga", "Seal"]
+if TYPE_CHECKING:
+    from .unit import Row
+
+__all__ = ["Envelope", "NewSaga", "Seal", "envelope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +97,18 @@ def event_row(envelope: Envelope) -> tuple[object, ...]:
         json.dumps(dict(envelope.headers), separators=(",", ":")),
         envelope.payload,
         envelope.created_at_us,
+    )
+
+
+def envelope_of(row: Row) -> Envelope:
+    """Makes the envelope again of a row of the outbox."""
+    return Envelope(
+        event_id=row["event_id"],
+        subject=row["subject"],
+        type=row["type"],
+        key=row["key"],
+        version=row["version"],
+        headers=json.loads(row["headers"]),
+        payload=row["payload"],
+        created_at_us=row["created_at_us"],
     )

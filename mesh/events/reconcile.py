@@ -11,14 +11,13 @@ cannot be mended that way is told, and nothing is sent.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh.db import Database, Row, UnitOfWork, sql
-from mesh.db.outbox import Envelope
+from mesh.db.outbox import Envelope, envelope_of
 
 from .envelope import EventType
 from .history import Mark, fetch_mark, forget_mark
@@ -156,16 +155,5 @@ async def _fetch_envelopes(work: UnitOfWork, ids: Sequence[int]) -> list[Envelop
     for each in ids:
         row = await work.fetch_one(_EVENT, id=each)
         assert row is not None
-        found.append(
-            Envelope(
-                event_id=row["event_id"],
-                subject=row["subject"],
-                type=row["type"],
-                key=row["key"],
-                version=row["version"],
-                headers=json.loads(row["headers"]),
-                payload=row["payload"],
-                created_at_us=row["created_at_us"],
-            )
-        )
+        found.append(envelope_of(row))
     return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 
 from mesh.clock import now_us
 from mesh.db import Database, Row, UnitOfWork, sql
-from mesh.db.outbox import Envelope
+from mesh.db.outbox import Envelope, envelope_of
 from mesh.errors import Transient
 from observability import metrics, semconv, tracing
 
@@ -235,17 +234,7 @@ def _sampled(
 
 def _kept(row: Row) -> _Kept:
     descriptor = descriptor_pool.Default().FindMessageTypeByName(row["type"])
-    envelope = Envelope(
-        event_id=row["event_id"],
-        subject=row["subject"],
-        type=row["type"],
-        key=row["key"],
-        version=row["version"],
-        headers=json.loads(row["headers"]),
-        payload=row["payload"],
-        created_at_us=row["created_at_us"],
-    )
-    return _Kept(row["id"], describe(descriptor), envelope)
+    return _Kept(row["id"], describe(descriptor), envelope_of(row))
 
 
 async def _fetch_unsent(work: UnitOfWork, most: int) -> list[Row]:

@@ -26,11 +26,6 @@ class Binding:
     policy: options_pb2.Policy
 
     @property
-    def rpc(self) -> str:
-        """Names the method, such as `bank.users.v1.UsersService/GetMe`."""
-        return f"{self.method.containing_service.full_name}/{self.method.name}"
-
-    @property
     def creates(self) -> bool:
         """Tells whether success is `201 Created`: a POST of a standard Create method (AIP-133)."""
         return self.verb == "POST" and self.method.name.startswith("Create")
