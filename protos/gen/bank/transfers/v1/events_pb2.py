@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/transfers/v1/events.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xfc\x01\n\x0fTransferCreated\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x31\n\rscheduled_for\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsupplier_id\x18\x07 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xcd\x01\n\x11TransferCompleted\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x15\n\rend_to_end_id\x18\x06 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xb1\x01\n\x0eTransferFailed\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\\\n\x11TransferCancelled\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERSb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61nk/transfers/v1/events.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xc0\x02\n\x0fTransferCreated\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x31\n\rscheduled_for\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsupplier_id\x18\x07 \x01(\t\x12\x11\n\trefund_of\x18\x08 \x01(\t\x12\x1d\n\x15recurring_transfer_id\x18\t \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\n \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\x8f\x01\n\x11TransferScheduled\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x31\n\rscheduled_for\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"Z\n\x0fTransferStarted\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xcd\x01\n\x18TransferAwaitingApproval\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"p\n\x10TransferApproved\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x13\n\x0b\x61pproved_by\x18\x03 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\x83\x02\n\x11TransferCompleted\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\x18\n\x10payee_account_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x15\n\rend_to_end_id\x18\x06 \x01(\t\x12!\n\x03\x66\x65\x65\x18\x07 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x11\n\trefund_of\x18\x08 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xd5\x01\n\x10TransferReversed\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12&\n\x08returned\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x10\n\x08\x63\x61use_id\x18\x06 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\xb1\x01\n\x0eTransferFailed\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERS\"\x82\x01\n\x11TransferCancelled\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61ncelled_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t:\x1c\xb2\xbb\x18\x18\n\x0btransfer_id\x12\tTRANSFERSb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +36,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRANSFERCREATED']._loaded_options = None
   _globals['_TRANSFERCREATED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
+  _globals['_TRANSFERSCHEDULED']._loaded_options = None
+  _globals['_TRANSFERSCHEDULED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
+  _globals['_TRANSFERSTARTED']._loaded_options = None
+  _globals['_TRANSFERSTARTED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
+  _globals['_TRANSFERAWAITINGAPPROVAL']._loaded_options = None
+  _globals['_TRANSFERAWAITINGAPPROVAL']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
+  _globals['_TRANSFERAPPROVED']._loaded_options = None
+  _globals['_TRANSFERAPPROVED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
   _globals['_TRANSFERCOMPLETED']._loaded_options = None
   _globals['_TRANSFERCOMPLETED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
+  _globals['_TRANSFERREVERSED']._loaded_options = None
+  _globals['_TRANSFERREVERSED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
   _globals['_TRANSFERFAILED']._loaded_options = None
   _globals['_TRANSFERFAILED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
   _globals['_TRANSFERCANCELLED']._loaded_options = None
   _globals['_TRANSFERCANCELLED']._serialized_options = b'\262\273\030\030\n\013transfer_id\022\tTRANSFERS'
   _globals['_TRANSFERCREATED']._serialized_start=140
-  _globals['_TRANSFERCREATED']._serialized_end=392
-  _globals['_TRANSFERCOMPLETED']._serialized_start=395
-  _globals['_TRANSFERCOMPLETED']._serialized_end=600
-  _globals['_TRANSFERFAILED']._serialized_start=603
-  _globals['_TRANSFERFAILED']._serialized_end=780
-  _globals['_TRANSFERCANCELLED']._serialized_start=782
-  _globals['_TRANSFERCANCELLED']._serialized_end=874
+  _globals['_TRANSFERCREATED']._serialized_end=460
+  _globals['_TRANSFERSCHEDULED']._serialized_start=463
+  _globals['_TRANSFERSCHEDULED']._serialized_end=606
+  _globals['_TRANSFERSTARTED']._serialized_start=608
+  _globals['_TRANSFERSTARTED']._serialized_end=698
+  _globals['_TRANSFERAWAITINGAPPROVAL']._serialized_start=701
+  _globals['_TRANSFERAWAITINGAPPROVAL']._serialized_end=906
+  _globals['_TRANSFERAPPROVED']._serialized_start=908
+  _globals['_TRANSFERAPPROVED']._serialized_end=1020
+  _globals['_TRANSFERCOMPLETED']._serialized_start=1023
+  _globals['_TRANSFERCOMPLETED']._serialized_end=1282
+  _globals['_TRANSFERREVERSED']._serialized_start=1285
+  _globals['_TRANSFERREVERSED']._serialized_end=1498
+  _globals['_TRANSFERFAILED']._serialized_start=1501
+  _globals['_TRANSFERFAILED']._serialized_end=1678
+  _globals['_TRANSFERCANCELLED']._serialized_start=1681
+  _globals['_TRANSFERCANCELLED']._serialized_end=1811
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,9 @@ class TransferCreated(message.Message):
     REQUESTED_BY_FIELD_NUMBER: builtins.int
     SCHEDULED_FOR_FIELD_NUMBER: builtins.int
     SUPPLIER_ID_FIELD_NUMBER: builtins.int
+    REFUND_OF_FIELD_NUMBER: builtins.int
+    RECURRING_TRANSFER_ID_FIELD_NUMBER: builtins.int
+    BATCH_ID_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer."""
     payer_account_id: builtins.str
@@ -41,6 +44,12 @@ class TransferCreated(message.Message):
     """The user who asked."""
     supplier_id: builtins.str
     """The supplier that is paid, if it is one of the company's."""
+    refund_of: builtins.str
+    """The transfer whose money it gives back, if it is a refund."""
+    recurring_transfer_id: builtins.str
+    """The recurring transfer that it is an occurrence of, if it is one."""
+    batch_id: builtins.str
+    """The batch that it came in, if it came in one."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much."""
@@ -59,10 +68,135 @@ class TransferCreated(message.Message):
         requested_by: builtins.str = ...,
         scheduled_for: timestamp_pb2.Timestamp | None = ...,
         supplier_id: builtins.str = ...,
+        refund_of: builtins.str = ...,
+        recurring_transfer_id: builtins.str = ...,
+        batch_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "scheduled_for", b"scheduled_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "scheduled_for", b"scheduled_for", "supplier_id", b"supplier_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "batch_id", b"batch_id", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "recurring_transfer_id", b"recurring_transfer_id", "refund_of", b"refund_of", "requested_by", b"requested_by", "scheduled_for", b"scheduled_for", "supplier_id", b"supplier_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferScheduled(message.Message):
+    """A transfer waits for its time."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    SCHEDULED_FOR_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    requested_by: builtins.str
+    """The user who asked for the transfer."""
+    @builtins.property
+    def scheduled_for(self) -> timestamp_pb2.Timestamp:
+        """When it is to be carried out."""
+
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        requested_by: builtins.str = ...,
+        scheduled_for: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["scheduled_for", b"scheduled_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["requested_by", b"requested_by", "scheduled_for", b"scheduled_for", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferStarted(message.Message):
+    """The time of a scheduled transfer has come: it is being carried out."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    requested_by: builtins.str
+    """The user who asked for the transfer."""
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferAwaitingApproval(message.Message):
+    """A transfer waits for an approver."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    COMPANY_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    company_id: builtins.str
+    """The company that pays."""
+    requested_by: builtins.str
+    """The user who asked for the transfer."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much."""
+
+    @builtins.property
+    def expires_at(self) -> timestamp_pb2.Timestamp:
+        """Until when it waits."""
+
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        company_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        requested_by: builtins.str = ...,
+        expires_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "company_id", b"company_id", "expires_at", b"expires_at", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferApproved(message.Message):
+    """An approver has let a transfer go ahead."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    APPROVED_BY_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    requested_by: builtins.str
+    """The user who asked for the transfer."""
+    approved_by: builtins.str
+    """The user who approved it."""
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        requested_by: builtins.str = ...,
+        approved_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["approved_by", b"approved_by", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -78,6 +212,8 @@ class TransferCompleted(message.Message):
     AMOUNT_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
     END_TO_END_ID_FIELD_NUMBER: builtins.int
+    FEE_FIELD_NUMBER: builtins.int
+    REFUND_OF_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer."""
     payer_account_id: builtins.str
@@ -88,9 +224,15 @@ class TransferCompleted(message.Message):
     """The user who asked."""
     end_to_end_id: builtins.str
     """The rail's id of a Pix payment."""
+    refund_of: builtins.str
+    """The transfer whose money it gives back, if it is a refund."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much."""
+
+    @builtins.property
+    def fee(self) -> money_pb2.Money:
+        """What the bank took for it, beside the amount. Absent: nothing."""
 
     def __init__(
         self,
@@ -101,10 +243,56 @@ class TransferCompleted(message.Message):
         amount: money_pb2.Money | None = ...,
         requested_by: builtins.str = ...,
         end_to_end_id: builtins.str = ...,
+        fee: money_pb2.Money | None = ...,
+        refund_of: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "fee", b"fee"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "end_to_end_id", b"end_to_end_id", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "end_to_end_id", b"end_to_end_id", "fee", b"fee", "payee_account_id", b"payee_account_id", "payer_account_id", b"payer_account_id", "refund_of", b"refund_of", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferReversed(message.Message):
+    """Money of a completed transfer has come back, whole or in part."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    PAYER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    CAUSE_ID_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    payer_account_id: builtins.str
+    """The account that had paid."""
+    requested_by: builtins.str
+    """The user who asked for the transfer."""
+    cause_id: builtins.str
+    """The refund, or the return on the rail, that brought the money."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much was paid."""
+
+    @builtins.property
+    def returned(self) -> money_pb2.Money:
+        """How much has come back by now, in all."""
+
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        payer_account_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        returned: money_pb2.Money | None = ...,
+        requested_by: builtins.str = ...,
+        cause_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "returned", b"returned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "cause_id", b"cause_id", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "returned", b"returned", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -148,24 +336,32 @@ class TransferFailed(message.Message):
 
 @typing.final
 class TransferCancelled(message.Message):
-    """A transfer was cancelled before it began."""
+    """A transfer was cancelled before it began: by a payer, by an approver, or because none approved it."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     TRANSFER_ID_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
+    CANCELLED_BY_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer."""
     requested_by: builtins.str
     """The user who asked for the transfer."""
+    cancelled_by: builtins.str
+    """The user who cancelled or rejected it. Empty: nobody did, its time ran out."""
+    reason: builtins.str
+    """`APPROVAL_REJECTED` or `APPROVAL_EXPIRED`. Empty: a payer cancelled it."""
     def __init__(
         self,
         *,
         transfer_id: builtins.str = ...,
         requested_by: builtins.str = ...,
+        cancelled_by: builtins.str = ...,
+        reason: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cancelled_by", b"cancelled_by", "reason", b"reason", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

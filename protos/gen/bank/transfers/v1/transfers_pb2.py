@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bank/transfers/v1/transfers.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"y\n\x05Payee\x12\x1e\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1f\n\x07pix_key\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x00\x12\x1f\n\x0bsupplier_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x42\x0e\n\x05payee\x12\x05\xbaH\x02\x08\x01\"\xe7\x02\n\x08Transfer\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\'\n\x05payee\x18\x03 \x01(\x0b\x32\x18.bank.transfers.v1.Payee\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.bank.transfers.v1.TransferStatus\x12\x16\n\x0e\x66\x61ilure_reason\x18\x06 \x01(\t\x12\x18\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rscheduled_for\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rend_to_end_id\x18\n \x01(\t\"\x8b\x03\n\x15\x43reateTransferRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x10payer_account_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x05payee\x18\x03 \x01(\x0b\x32\x18.bank.transfers.v1.PayeeB\x06\xbaH\x03\xc8\x01\x01\x12q\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x31\n\rscheduled_for\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x04wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x04\x32\x00\"G\n\x16\x43reateTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"3\n\x12GetTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x13GetTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"R\n\x14ListTransfersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"`\n\x15ListTransfersResponse\x12.\n\ttransfers\x18\x01 \x03(\x0b\x32\x1b.bank.transfers.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x15\x43\x61ncelTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x16\x43\x61ncelTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer*\x8c\x02\n\x0eTransferStatus\x12\x1f\n\x1bTRANSFER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRANSFER_STATUS_PENDING\x10\x01\x12\x1d\n\x19TRANSFER_STATUS_COMPLETED\x10\x02\x12\x1a\n\x16TRANSFER_STATUS_FAILED\x10\x03\x12\x1c\n\x18TRANSFER_STATUS_REVERSED\x10\x04\x12\x1d\n\x19TRANSFER_STATUS_SCHEDULED\x10\x05\x12%\n!TRANSFER_STATUS_AWAITING_APPROVAL\x10\x06\x12\x1d\n\x19TRANSFER_STATUS_CANCELLED\x10\x07\x32\xe1\x04\n\x10TransfersService\x12\x8e\x01\n\x0e\x43reateTransfer\x12(.bank.transfers.v1.CreateTransferRequest\x1a).bank.transfers.v1.CreateTransferResponse\"\'\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x05\x10\x02\x38\x01\x82\xd3\xe4\x93\x02\x12\"\r/v1/transfers:\x01*\x12\x8e\x01\n\x0bGetTransfer\x12%.bank.transfers.v1.GetTransferRequest\x1a&.bank.transfers.v1.GetTransferResponse\"0\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/transfers/{transfer_id}\x12\x86\x01\n\rListTransfers\x12\'.bank.transfers.v1.ListTransfersRequest\x1a(.bank.transfers.v1.ListTransfersResponse\"\"\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/transfers\x12\xa1\x01\n\x0e\x43\x61ncelTransfer\x12(.bank.transfers.v1.CancelTransferRequest\x1a).bank.transfers.v1.CancelTransferResponse\":\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\'\"\"/v1/transfers/{transfer_id}:cancel:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bank/transfers/v1/transfers.proto\x12\x11\x62\x61nk.transfers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"y\n\x05Payee\x12\x1e\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1f\n\x07pix_key\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x00\x12\x1f\n\x0bsupplier_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x42\x0e\n\x05payee\x12\x05\xbaH\x02\x08\x01\"\xea\x04\n\x08Transfer\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12\'\n\x05payee\x18\x03 \x01(\x0b\x32\x18.bank.transfers.v1.Payee\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.bank.transfers.v1.TransferStatus\x12\x16\n\x0e\x66\x61ilure_reason\x18\x06 \x01(\t\x12\x18\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rscheduled_for\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rend_to_end_id\x18\n \x01(\t\x12!\n\x03\x66\x65\x65\x18\x0b \x01(\x0b\x32\x14.bank.money.v1.Money\x12&\n\x08returned\x18\x0c \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x14\n\x0crequested_by\x18\r \x01(\t\x12\x12\n\ndecided_by\x18\x0e \x01(\t\x12\x37\n\x13\x61pproval_expires_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trefund_of\x18\x10 \x01(\t\x12\x1d\n\x15recurring_transfer_id\x18\x11 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x12 \x01(\t\x12\x0f\n\x07version\x18\x13 \x01(\x03\"\x8b\x03\n\x15\x43reateTransferRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x10payer_account_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x05payee\x18\x03 \x01(\x0b\x32\x18.bank.transfers.v1.PayeeB\x06\xbaH\x03\xc8\x01\x01\x12q\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x31\n\rscheduled_for\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x04wait\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x04\x32\x00\"G\n\x16\x43reateTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"3\n\x12GetTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x13GetTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"\x82\x02\n\x14ListTransfersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12;\n\x06status\x18\x03 \x01(\x0e\x32!.bank.transfers.v1.TransferStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04\x66rom\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\naccount_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"`\n\x15ListTransfersResponse\x12.\n\ttransfers\x18\x01 \x03(\x0b\x32\x1b.bank.transfers.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x15\x43\x61ncelTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x16\x43\x61ncelTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"7\n\x16\x41pproveTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"H\n\x17\x41pproveTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"6\n\x15RejectTransferRequest\x12\x1d\n\x0btransfer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x16RejectTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer\"\x9f\x02\n\x15RefundTransferRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1d\n\x0btransfer_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x35\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x04\x32\x00\"G\n\x16RefundTransferResponse\x12-\n\x08transfer\x18\x01 \x01(\x0b\x32\x1b.bank.transfers.v1.Transfer*\x8c\x02\n\x0eTransferStatus\x12\x1f\n\x1bTRANSFER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRANSFER_STATUS_PENDING\x10\x01\x12\x1d\n\x19TRANSFER_STATUS_COMPLETED\x10\x02\x12\x1a\n\x16TRANSFER_STATUS_FAILED\x10\x03\x12\x1c\n\x18TRANSFER_STATUS_REVERSED\x10\x04\x12\x1d\n\x19TRANSFER_STATUS_SCHEDULED\x10\x05\x12%\n!TRANSFER_STATUS_AWAITING_APPROVAL\x10\x06\x12\x1d\n\x19TRANSFER_STATUS_CANCELLED\x10\x07\x32\xe1\x04\n\x10TransfersService\x12\x8e\x01\n\x0e\x43reateTransfer\x12(.bank.transfers.v1.CreateTransferRequest\x1a).bank.transfers.v1.CreateTransferResponse\"\'\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x05\x10\x02\x38\x01\x82\xd3\xe4\x93\x02\x12\"\r/v1/transfers:\x01*\x12\x8e\x01\n\x0bGetTransfer\x12%.bank.transfers.v1.GetTransferRequest\x1a&.bank.transfers.v1.GetTransferResponse\"0\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/transfers/{transfer_id}\x12\x86\x01\n\rListTransfers\x12\'.bank.transfers.v1.ListTransfersRequest\x1a(.bank.transfers.v1.ListTransfersResponse\"\"\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/transfers\x12\xa1\x01\n\x0e\x43\x61ncelTransfer\x12(.bank.transfers.v1.CancelTransferRequest\x1a).bank.transfers.v1.CancelTransferResponse\":\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\'\"\"/v1/transfers/{transfer_id}:cancel:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,8 +65,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTRANSFERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTTRANSFERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTRANSFERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTTRANSFERSREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_LISTTRANSFERSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTTRANSFERSREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_LISTTRANSFERSREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CANCELTRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
   _globals['_CANCELTRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_APPROVETRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_APPROVETRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REJECTTRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_REJECTTRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['amount']._serialized_options = b'\272HE\272\001B\n\017amount.positive\022\031must be more than nothing\032\024this.minor_units > 0'
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['description']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['wait']._loaded_options = None
+  _globals['_REFUNDTRANSFERREQUEST'].fields_by_name['wait']._serialized_options = b'\272H\t\252\001\006\"\002\010\0042\000'
   _globals['_TRANSFERSSERVICE'].methods_by_name['CreateTransfer']._loaded_options = None
   _globals['_TRANSFERSSERVICE'].methods_by_name['CreateTransfer']._serialized_options = b'\220\002\002\252\273\030\010\n\002\010\005\020\0028\001\202\323\344\223\002\022\"\r/v1/transfers:\001*'
   _globals['_TRANSFERSSERVICE'].methods_by_name['GetTransfer']._loaded_options = None
@@ -75,28 +93,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERSSERVICE'].methods_by_name['ListTransfers']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002\017\022\r/v1/transfers'
   _globals['_TRANSFERSSERVICE'].methods_by_name['CancelTransfer']._loaded_options = None
   _globals['_TRANSFERSSERVICE'].methods_by_name['CancelTransfer']._serialized_options = b'\220\002\002\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002\'\"\"/v1/transfers/{transfer_id}:cancel:\001*'
-  _globals['_TRANSFERSTATUS']._serialized_start=1624
-  _globals['_TRANSFERSTATUS']._serialized_end=1892
+  _globals['_TRANSFERSTATUS']._serialized_start=2683
+  _globals['_TRANSFERSTATUS']._serialized_end=2951
   _globals['_PAYEE']._serialized_start=233
   _globals['_PAYEE']._serialized_end=354
   _globals['_TRANSFER']._serialized_start=357
-  _globals['_TRANSFER']._serialized_end=716
-  _globals['_CREATETRANSFERREQUEST']._serialized_start=719
-  _globals['_CREATETRANSFERREQUEST']._serialized_end=1114
-  _globals['_CREATETRANSFERRESPONSE']._serialized_start=1116
-  _globals['_CREATETRANSFERRESPONSE']._serialized_end=1187
-  _globals['_GETTRANSFERREQUEST']._serialized_start=1189
-  _globals['_GETTRANSFERREQUEST']._serialized_end=1240
-  _globals['_GETTRANSFERRESPONSE']._serialized_start=1242
-  _globals['_GETTRANSFERRESPONSE']._serialized_end=1310
-  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1312
-  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1394
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1396
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=1492
-  _globals['_CANCELTRANSFERREQUEST']._serialized_start=1494
-  _globals['_CANCELTRANSFERREQUEST']._serialized_end=1548
-  _globals['_CANCELTRANSFERRESPONSE']._serialized_start=1550
-  _globals['_CANCELTRANSFERRESPONSE']._serialized_end=1621
-  _globals['_TRANSFERSSERVICE']._serialized_start=1895
-  _globals['_TRANSFERSSERVICE']._serialized_end=2504
+  _globals['_TRANSFER']._serialized_end=975
+  _globals['_CREATETRANSFERREQUEST']._serialized_start=978
+  _globals['_CREATETRANSFERREQUEST']._serialized_end=1373
+  _globals['_CREATETRANSFERRESPONSE']._serialized_start=1375
+  _globals['_CREATETRANSFERRESPONSE']._serialized_end=1446
+  _globals['_GETTRANSFERREQUEST']._serialized_start=1448
+  _globals['_GETTRANSFERREQUEST']._serialized_end=1499
+  _globals['_GETTRANSFERRESPONSE']._serialized_start=1501
+  _globals['_GETTRANSFERRESPONSE']._serialized_end=1569
+  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1572
+  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1830
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1832
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=1928
+  _globals['_CANCELTRANSFERREQUEST']._serialized_start=1930
+  _globals['_CANCELTRANSFERREQUEST']._serialized_end=1984
+  _globals['_CANCELTRANSFERRESPONSE']._serialized_start=1986
+  _globals['_CANCELTRANSFERRESPONSE']._serialized_end=2057
+  _globals['_APPROVETRANSFERREQUEST']._serialized_start=2059
+  _globals['_APPROVETRANSFERREQUEST']._serialized_end=2114
+  _globals['_APPROVETRANSFERRESPONSE']._serialized_start=2116
+  _globals['_APPROVETRANSFERRESPONSE']._serialized_end=2188
+  _globals['_REJECTTRANSFERREQUEST']._serialized_start=2190
+  _globals['_REJECTTRANSFERREQUEST']._serialized_end=2244
+  _globals['_REJECTTRANSFERRESPONSE']._serialized_start=2246
+  _globals['_REJECTTRANSFERRESPONSE']._serialized_end=2317
+  _globals['_REFUNDTRANSFERREQUEST']._serialized_start=2320
+  _globals['_REFUNDTRANSFERREQUEST']._serialized_end=2607
+  _globals['_REFUNDTRANSFERRESPONSE']._serialized_start=2609
+  _globals['_REFUNDTRANSFERRESPONSE']._serialized_end=2680
+  _globals['_TRANSFERSSERVICE']._serialized_start=2954
+  _globals['_TRANSFERSSERVICE']._serialized_end=3563
 # @@protoc_insertion_point(module_scope)

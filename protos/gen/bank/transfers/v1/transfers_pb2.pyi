@@ -113,6 +113,15 @@ class Transfer(message.Message):
     CREATED_AT_FIELD_NUMBER: builtins.int
     SCHEDULED_FOR_FIELD_NUMBER: builtins.int
     END_TO_END_ID_FIELD_NUMBER: builtins.int
+    FEE_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    DECIDED_BY_FIELD_NUMBER: builtins.int
+    APPROVAL_EXPIRES_AT_FIELD_NUMBER: builtins.int
+    REFUND_OF_FIELD_NUMBER: builtins.int
+    RECURRING_TRANSFER_ID_FIELD_NUMBER: builtins.int
+    BATCH_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer's id, a UUID."""
     payer_account_id: builtins.str
@@ -120,11 +129,25 @@ class Transfer(message.Message):
     status: TransferStatus.ValueType
     """How far it has come."""
     failure_reason: builtins.str
-    """Why it failed, such as `INSUFFICIENT_FUNDS`. Present only when it failed."""
+    """Why it failed, such as `INSUFFICIENT_FUNDS`, or why it was cancelled by another than a payer:
+    `APPROVAL_REJECTED`, `APPROVAL_EXPIRED`. Otherwise empty.
+    """
     description: builtins.str
     """What the payer wrote."""
     end_to_end_id: builtins.str
     """The rail's id of a Pix payment, once it is known."""
+    requested_by: builtins.str
+    """The user who asked for it."""
+    decided_by: builtins.str
+    """The user who approved or rejected it."""
+    refund_of: builtins.str
+    """The transfer whose money it gives back, if it is a refund."""
+    recurring_transfer_id: builtins.str
+    """The recurring transfer that it is an occurrence of, if it is one."""
+    batch_id: builtins.str
+    """The batch that it came in, if it came in one."""
+    version: builtins.int
+    """Grows by one with every change of its state, from 1."""
     @builtins.property
     def payee(self) -> Payee:
         """Who is paid."""
@@ -141,6 +164,18 @@ class Transfer(message.Message):
     def scheduled_for(self) -> timestamp_pb2.Timestamp:
         """When it is to be carried out, if not at once."""
 
+    @builtins.property
+    def fee(self) -> money_pb2.Money:
+        """What the bank takes for it, beside the amount. Absent: nothing."""
+
+    @builtins.property
+    def returned(self) -> money_pb2.Money:
+        """How much of the amount has come back, by refunds or by the rail. Absent: nothing."""
+
+    @builtins.property
+    def approval_expires_at(self) -> timestamp_pb2.Timestamp:
+        """Until when it waits for an approver. Present only while it waits."""
+
     def __init__(
         self,
         *,
@@ -154,10 +189,19 @@ class Transfer(message.Message):
         created_at: timestamp_pb2.Timestamp | None = ...,
         scheduled_for: timestamp_pb2.Timestamp | None = ...,
         end_to_end_id: builtins.str = ...,
+        fee: money_pb2.Money | None = ...,
+        returned: money_pb2.Money | None = ...,
+        requested_by: builtins.str = ...,
+        decided_by: builtins.str = ...,
+        approval_expires_at: timestamp_pb2.Timestamp | None = ...,
+        refund_of: builtins.str = ...,
+        recurring_transfer_id: builtins.str = ...,
+        batch_id: builtins.str = ...,
+        version: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "created_at", b"created_at", "payee", b"payee", "scheduled_for", b"scheduled_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "approval_expires_at", b"approval_expires_at", "created_at", b"created_at", "fee", b"fee", "payee", b"payee", "returned", b"returned", "scheduled_for", b"scheduled_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "created_at", b"created_at", "description", b"description", "end_to_end_id", b"end_to_end_id", "failure_reason", b"failure_reason", "payee", b"payee", "payer_account_id", b"payer_account_id", "scheduled_for", b"scheduled_for", "status", b"status", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "approval_expires_at", b"approval_expires_at", "batch_id", b"batch_id", "created_at", b"created_at", "decided_by", b"decided_by", "description", b"description", "end_to_end_id", b"end_to_end_id", "failure_reason", b"failure_reason", "fee", b"fee", "payee", b"payee", "payer_account_id", b"payer_account_id", "recurring_transfer_id", b"recurring_transfer_id", "refund_of", b"refund_of", "requested_by", b"requested_by", "returned", b"returned", "scheduled_for", b"scheduled_for", "status", b"status", "transfer_id", b"transfer_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,19 +331,36 @@ class ListTransfersRequest(message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    FROM_FIELD_NUMBER: builtins.int
+    TO_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """How many at the most; 50 if not said."""
     page_token: builtins.str
-    """Where the page begins: `next_page_token` of the page before."""
+    """Where the page begins: `next_page_token` of the page before. Pages neither repeat nor skip a
+    transfer, whatever is accepted meanwhile.
+    """
+    status: TransferStatus.ValueType
+    """Only transfers that have come this far. Unspecified: all."""
+    account_id: builtins.str
+    """Only transfers from this account."""
+    @builtins.property
+    def to(self) -> timestamp_pb2.Timestamp:
+        """Only transfers that were accepted before this moment."""
+
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        status: TransferStatus.ValueType = ...,
+        to: timestamp_pb2.Timestamp | None = ...,
+        account_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "from", b"from", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,6 +420,152 @@ class CancelTransferResponse(message.Message):
     @builtins.property
     def transfer(self) -> Transfer:
         """The transfer."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ApproveTransferRequest(message.Message):
+    """Asks for a transfer to go ahead."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ApproveTransferResponse(message.Message):
+    """The approved transfer."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def transfer(self) -> Transfer:
+        """The transfer, as far as it had come."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RejectTransferRequest(message.Message):
+    """Asks for a transfer not to go ahead."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RejectTransferResponse(message.Message):
+    """The rejected transfer."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def transfer(self) -> Transfer:
+        """The transfer, cancelled."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RefundTransferRequest(message.Message):
+    """Asks for money to be given back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    WAIT_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """Names the request (AIP-155). Asking twice with the same id is asking once."""
+    transfer_id: builtins.str
+    """The transfer whose money is given back."""
+    description: builtins.str
+    """What is to be written on both statements."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much; more than nothing. Absent: all that has not come back yet."""
+
+    @builtins.property
+    def wait(self) -> duration_pb2.Duration:
+        """How long the answer may be held back for the refund's end."""
+
+    def __init__(
+        self,
+        *,
+        request_id: builtins.str = ...,
+        transfer_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        description: builtins.str = ...,
+        wait: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "request_id", b"request_id", "transfer_id", b"transfer_id", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RefundTransferResponse(message.Message):
+    """The refund."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def transfer(self) -> Transfer:
+        """The transfer that gives the money back, as far as it had come."""
 
     def __init__(
         self,

@@ -83,7 +83,8 @@ class TransfersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTransfer(self, request, context):
-        """Cancels a transfer that has not begun. Repeating it changes nothing.
+        """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
+        Repeating it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class TransfersServiceStub:
     ListTransfers: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.ListTransfersRequest, _transfers_pb2.ListTransfersResponse]
     """Lists the transfers from the accounts of the signed-in user's companies, the newest first."""
     CancelTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.CancelTransferRequest, _transfers_pb2.CancelTransferResponse]
-    """Cancels a transfer that has not begun. Repeating it changes nothing."""
+    """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
+    Repeating it changes nothing.
+    """
 
 @_typing.type_check_only
 class TransfersServiceAsyncStub(TransfersServiceStub):
@@ -54,7 +56,9 @@ class TransfersServiceAsyncStub(TransfersServiceStub):
     ListTransfers: _aio.UnaryUnaryMultiCallable[_transfers_pb2.ListTransfersRequest, _transfers_pb2.ListTransfersResponse]  # type: ignore[assignment]
     """Lists the transfers from the accounts of the signed-in user's companies, the newest first."""
     CancelTransfer: _aio.UnaryUnaryMultiCallable[_transfers_pb2.CancelTransferRequest, _transfers_pb2.CancelTransferResponse]  # type: ignore[assignment]
-    """Cancels a transfer that has not begun. Repeating it changes nothing."""
+    """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
+    Repeating it changes nothing.
+    """
 
 class TransfersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Moves money between accounts, and out of the bank by Pix."""
@@ -89,6 +93,8 @@ class TransfersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.CancelTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transfers_pb2.CancelTransferResponse, _abc.Awaitable[_transfers_pb2.CancelTransferResponse]]:
-        """Cancels a transfer that has not begun. Repeating it changes nothing."""
+        """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
+        Repeating it changes nothing.
+        """
 
 def add_TransfersServiceServicer_to_server(servicer: TransfersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
