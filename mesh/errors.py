@@ -5,6 +5,7 @@ Error
 │   ├── InvalidArgument    the request makes no sense, whatever the state of the system
 │   ├── Unauthenticated    nobody knows who is asking
 │   ├── PermissionDenied   the one who asks may not
+│   │   └── StepUpRequired not before they have proven again who they are
 │   ├── NotFound           there is no such thing, or it is not the asker's
 │   ├── AlreadyExists      there is one already
 │   └── FailedPrecondition the system is not in a state in which this can be done
@@ -29,6 +30,7 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "Refused",
+    "StepUpRequired",
     "Transient",
     "Unauthenticated",
     "Violation",
@@ -74,6 +76,19 @@ class Unauthenticated(Refused):
 
 class PermissionDenied(Refused):
     """The one who asks may not."""
+
+
+class StepUpRequired(PermissionDenied):
+    """The one who asks may, once they prove a second factor again, not `max_age_s` seconds ago."""
+
+    def __init__(
+        self,
+        max_age_s: float,
+        reason: str = "STEP_UP_REQUIRED",
+        message: str = "This needs a second factor, proven just now.",
+    ) -> None:
+        super().__init__(reason, message)
+        self.max_age_s = max_age_s
 
 
 class NotFound(Refused):

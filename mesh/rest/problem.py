@@ -40,6 +40,7 @@ class Problem(Exception):
         *,
         violations: tuple[errors.Violation, ...] = (),
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = HTTPStatus(status)
@@ -47,6 +48,7 @@ class Problem(Exception):
         self.detail = detail
         self.violations = violations
         self.headers = dict(headers or {})
+        self.more = dict(more or {})
 
     def body(self, trace_id: str) -> bytes:
         """Writes the problem's members."""
@@ -61,6 +63,7 @@ class Problem(Exception):
                 for violation in self.violations
             ],
             "traceId": trace_id,
+            **self.more,
         }
         return orjson.dumps(members)
 
@@ -91,5 +94,14 @@ def problem_of(error: Exception, *, repeatable: bool = False) -> Problem:
         headers["Retry-After"] = "1"
     elif isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    more = {}
+    if isinstance(error, errors.StepUpRequired):
+        max_age = round(error.max_age_s)
+        # RFC 9470: what the client must do about it.
+        challenge = f'Bearer error="insufficient_user_authentication", max_age="{max_age}"'
+        headers["WWW-Authenticate"] = challenge
+        more["stepUp"] = {"maxAge": max_age}
     violations = error.violations if isinstance(error, errors.InvalidArgument) else ()
-    return Problem(status, error.reason, error.message, violations=violations, headers=headers)
+    return Problem(
+        status, error.reason, error.message, violations=violations, headers=headers, more=more
+    )

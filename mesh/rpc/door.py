@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mesh.auth.step_up import require_step_up
 from mesh.auth.tokens import TokenVerifier
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.rpc.context import Caller, Context, Outgoing, User
@@ -15,9 +16,6 @@ from meshapi.v1 import options_pb2
 __all__ = ["Door", "remembering"]
 
 STAFF_SCOPE = "staff"
-
-# How long a second factor counts as just proven.
-STEP_UP_S = 300
 
 _BEARER = "Bearer "
 _MAX_PEERS = 1_024
@@ -82,7 +80,5 @@ class Door:
             raise PermissionDenied("STAFF_ONLY", "This is for the bank's staff.")
         if not policy.scopes <= user.scopes:
             raise PermissionDenied("SCOPE_MISSING", "The access token lacks a scope.")
-        if policy.step_up and (user.second_factor_at or 0) < self.clock() - STEP_UP_S:
-            raise PermissionDenied(
-                "STEP_UP_REQUIRED", "This needs a second factor, proven just now."
-            )
+        if policy.step_up:
+            require_step_up(user, now=self.clock())

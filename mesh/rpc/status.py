@@ -25,10 +25,12 @@ from mesh.errors import (
     Overloaded,
     PermissionDenied,
     Refused,
+    StepUpRequired,
     Transient,
     Unauthenticated,
     Violation,
 )
+from meshapi.v1 import tokens_pb2
 
 __all__ = ["DETAILS_KEY", "DOMAIN", "PeerFailed", "code_of", "error_of", "status_of"]
 
@@ -105,6 +107,10 @@ def status_of(error: BaseException) -> Status:
         for violation in error.violations:
             bad.field_violations.add(field=violation.field, description=violation.description)
         status.details.add().Pack(bad)
+    if isinstance(error, StepUpRequired):
+        wanted = tokens_pb2.StepUpRequired()
+        wanted.max_age.FromNanoseconds(round(error.max_age_s * 1e9))
+        status.details.add().Pack(wanted)
     if isinstance(error, Overloaded):
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
@@ -133,6 +139,9 @@ def error_of(failure: Failure) -> Error:
         retry = _detail(status, RetryInfo)
         pause = retry.retry_delay.ToNanoseconds() / 1e9 if retry else 1.0
         return Overloaded(reason, text, pause)
+    wanted = _detail(status, tokens_pb2.StepUpRequired)
+    if wanted is not None and code is grpc.StatusCode.PERMISSION_DENIED:
+        return StepUpRequired(wanted.max_age.ToNanoseconds() / 1e9, reason, text)
     kind = _PLAIN.get(code)
     if kind is None:
         return PeerFailed(reason, f"The peer failed with {code.name}.")

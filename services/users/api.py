@@ -20,7 +20,9 @@ from . import credentials, domain, store
 from .credentials import ACCESS_TOKEN_LIFE_S, Passwords
 from .domain import Company, IssuedCode, Purpose, Role, Session, User
 
-Tokens = TypeVar("Tokens", pb.CreateSessionResponse, pb.RefreshSessionResponse)
+Tokens = TypeVar(
+    "Tokens", pb.CreateSessionResponse, pb.RefreshSessionResponse, pb.StepUpSessionResponse
+)
 
 CONFIRMATION, RESET = Purpose.CONFIRMATION, Purpose.PASSWORD_RESET
 
@@ -120,7 +122,7 @@ class UsersApi(UsersServiceServicer):
         await self.renew_hash(user, password)
         token = credentials.new_refresh_token()
         await self.transact(credentials.open_session, session, token)
-        return await self.answer(pb.CreateSessionResponse(), session, token)
+        return await self.answer(pb.CreateSessionResponse(refresh_token=token), session)
 
     async def renew_hash(self, user: User | None, password: str) -> None:
         """Hashes the password again when hashes have come to cost more since."""
@@ -135,13 +137,12 @@ class UsersApi(UsersServiceServicer):
         session = await self.transact(credentials.trade, request.refresh_token, token, now_us())
         if session is None:
             raise domain.invalid_refresh_token()
-        return await self.answer(pb.RefreshSessionResponse(), session, token)
+        return await self.answer(pb.RefreshSessionResponse(refresh_token=token), session)
 
-    async def answer(self, response: Tokens, session: Session, refresh_token: str) -> Tokens:
-        """Fills in the tokens of a session."""
+    async def answer(self, response: Tokens, session: Session) -> Tokens:
+        """Fills in the access token of a session."""
         key, *_ = await self.tokens.keys()
         response.access_token = credentials.access_token(session, key, now_us())
-        response.refresh_token = refresh_token
         response.token_type = "Bearer"  # noqa: S105 - the word of RFC 6750
         response.expires_in = ACCESS_TOKEN_LIFE_S
         return response
@@ -159,6 +160,20 @@ class UsersApi(UsersServiceServicer):
         me = caller().must_be_user()
         await self.transact(credentials.revoke_all, me.user_id, now_us())
         return pb.DeleteSessionsResponse()
+
+    async def StepUpSession(
+        self, request: pb.StepUpSessionRequest, context: Context
+    ) -> pb.StepUpSessionResponse:
+        session_id, now = caller().must_be_user().session_id, now_us()
+        session, user, failures = await self.read(credentials.live_session, session_id, now)
+        failures.must_be_over(now)
+        try:
+            proven = domain.step_up(user, session, request.totp, now)
+        except Unauthenticated:
+            await self.transact(store.note_failure, domain.email_key(user.email), now)
+            raise
+        await self.transact(credentials.keep_step_up, proven)
+        return await self.answer(pb.StepUpSessionResponse(), proven)
 
     async def me(self) -> User:
         """Gets the signed-in user, if the session still is."""
@@ -187,7 +202,8 @@ class UsersApi(UsersServiceServicer):
     ) -> pb.ConfirmTotpResponse:
         user, now = await self.me(), now_us()
         step = user.enrolment_step(request.code, now)
-        await self.transact(store.enable_totp, user, step, now)
+        session_id = caller().must_be_user().session_id
+        await self.transact(credentials.enable_totp, session_id, user, step, now)
         return pb.ConfirmTotpResponse()
 
     async def IssueCode(

@@ -25,7 +25,7 @@ from mesh.errors import Overloaded
 from mesh.ids import new_id
 
 from . import domain, store
-from .domain import SECOND_US, IssuedCode, Session, User
+from .domain import SECOND_US, Failures, IssuedCode, Session, User
 
 T = TypeVar("T")
 
@@ -105,6 +105,9 @@ class SessionRow(store.Table, table=True):
     user_id: str = Field(sa_type=Text, foreign_key="users.id")
     began_at_us: int = Field(sa_type=BigInteger)
     totp_step: int = Field(sa_type=BigInteger)
+    second_factor_at_us: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}
+    )
     revoked_at_us: int | None = Field(default=None, sa_type=BigInteger)
 
 
@@ -132,10 +135,13 @@ class SigningKeyRow(store.Table, table=True):
 
 
 ADD_SESSION = sql(
-    "INSERT INTO sessions (id, user_id, began_at_us, totp_step)"
-    " VALUES (:id, :user, :began_at, :totp_step)"
+    "INSERT INTO sessions (id, user_id, began_at_us, totp_step, second_factor_at_us)"
+    " VALUES (:id, :user, :began_at, :totp_step, :second_factor_at)"
 )
 SESSION = sql("SELECT * FROM sessions WHERE id = :id")
+PROVE_AGAIN = sql(
+    "UPDATE sessions SET second_factor_at_us = :now WHERE id = :id AND revoked_at_us IS NULL"
+)
 REVOKE = sql(
     "UPDATE sessions SET revoked_at_us = :now WHERE id = :id AND user_id = :user"
     " AND revoked_at_us IS NULL"
@@ -170,6 +176,7 @@ async def open_session(work: UnitOfWork, session: Session, token: str) -> None:
         user=user_id,
         began_at=session.began_at_us,
         totp_step=session.totp_step,
+        second_factor_at=session.second_factor_at_us,
     )
     await work.execute(ADD_TOKEN, digest=digest(token), session=session.id)
 
@@ -201,8 +208,36 @@ async def find_session(work: UnitOfWork, session_id: str) -> Session | None:
         user_id=row["user_id"],
         began_at_us=row["began_at_us"],
         totp_step=row["totp_step"],
+        second_factor_at_us=row["second_factor_at_us"],
         is_revoked=row["revoked_at_us"] is not None,
     )
+
+
+async def live_session(
+    work: UnitOfWork, session_id: str, now_us: int
+) -> tuple[Session, User, Failures]:
+    """Gets a session, its user, and what failed for them since. Raises `Unauthenticated`."""
+    session = await find_session(work, session_id)
+    if session is None or not session.is_live(now_us):
+        raise domain.session_ended()
+    user = await store.get_user(work, session.user_id)
+    _, failures = await store.find_login(work, domain.email_key(user.email))
+    return session, user, failures
+
+
+async def keep_step_up(work: UnitOfWork, session: Session) -> None:
+    """Keeps a step-up. Raises `Unauthenticated` if its code was used already."""
+    await store.end_failures(work, session.user_id, session.totp_step)
+    if not await work.execute(PROVE_AGAIN, id=session.id, now=session.second_factor_at_us):
+        raise domain.session_ended()
+
+
+async def enable_totp(
+    work: UnitOfWork, session_id: str, user: User, step: int, now_us: int
+) -> None:
+    """Ends an enrolment. Its code has proven a second factor to the session that enrolled."""
+    await store.enable_totp(work, user, step, now_us)
+    await work.execute(PROVE_AGAIN, id=session_id, now=now_us)
 
 
 async def signed_in(work: UnitOfWork, session_id: str, now_us: int) -> User:
@@ -263,7 +298,7 @@ def access_token(session: Session, key: ECKey, now_us: int) -> str:
         "exp": now_s + ACCESS_TOKEN_LIFE_S,
         "jti": new_id(),
         "scope": "",
-        "auth_time": session.began_at_us // SECOND_US,
+        "auth_time": session.authenticated_at_us // SECOND_US,
         "amr": session.methods(),
     }
     return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": key.kid}, claims, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import pyotp
@@ -237,17 +237,24 @@ class Session:
     """A sign-in, and all that follows from it.
 
     `totp_step` is the time step that an authenticator app has proven; 0 if none was needed.
+    `second_factor_at_us` is when one was proven last; 0 if never.
     """
 
     id: str = field(default_factory=new_id)
     user_id: str
     began_at_us: int
     totp_step: int = 0
+    second_factor_at_us: int = 0
     is_revoked: bool = False
+
+    @property
+    def authenticated_at_us(self) -> int:
+        """When the user has proven last who they are (RFC 9470, 5: `auth_time`)."""
+        return max(self.began_at_us, self.second_factor_at_us)
 
     def methods(self) -> list[str]:
         """The ways the user has proven who they are, in the words of RFC 8176."""
-        return ["pwd", "otp", "mfa"] if self.totp_step else ["pwd"]
+        return ["pwd", "otp", "mfa"] if self.second_factor_at_us else ["pwd"]
 
     def is_live(self, now_us: int) -> bool:
         return not self.is_revoked and now_us < self.began_at_us + SESSION_LIFE_US
@@ -259,7 +266,20 @@ def sign_in(user: User | None, password_matches: bool, totp: str, now_us: int) -
         raise invalid_credentials()
     user.must_be_able_to_sign_in()
     step = user.second_factor(totp, now_us)
-    return Session(user_id=user.id, began_at_us=now_us, totp_step=step)
+    return Session(
+        user_id=user.id,
+        began_at_us=now_us,
+        totp_step=step,
+        second_factor_at_us=now_us if step else 0,
+    )
+
+
+def step_up(user: User, session: Session, totp: str, now_us: int) -> Session:
+    """Gives a session as it is once the app's code has proven a second factor again."""
+    if not user.totp_is_enabled:
+        raise FailedPrecondition("TOTP_NOT_ENABLED", "No authenticator app is enrolled.")
+    step = user.second_factor(totp, now_us)
+    return replace(session, totp_step=step, second_factor_at_us=now_us)
 
 
 def invalid_credentials() -> Unauthenticated:

@@ -106,6 +106,7 @@ def refusing(error: Exception) -> Callable[[Any], Message]:
         (errors.InvalidArgument("R", "no", errors.Violation("a", "b")), 400),
         (errors.Unauthenticated("R", "no"), 401),
         (errors.PermissionDenied("R", "no"), 403),
+        (errors.StepUpRequired(300, "R"), 403),
         (errors.NotFound("R", "no"), 404),
         (errors.AlreadyExists("R", "no"), 409),
         (errors.FailedPrecondition("R", "no"), 422),
@@ -127,6 +128,9 @@ async def test_an_error_is_a_problem(
     assert problem["traceId"] == answer.headers["traceresponse"].split("-")[1]
     if isinstance(error, errors.Overloaded):
         assert answer.headers["retry-after"] == "7"
+    if isinstance(error, errors.StepUpRequired):
+        assert problem["stepUp"] == {"maxAge": 300}
+        assert 'max_age="300"' in answer.headers["www-authenticate"]
     if isinstance(error, errors.InvalidArgument):
         assert problem["violations"] == [{"field": "a", "description": "b"}]
 

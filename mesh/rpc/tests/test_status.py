@@ -21,6 +21,7 @@ ERRORS = [
     ),
     errors.Unauthenticated("TOKEN_EXPIRED", "Expired."),
     errors.PermissionDenied("CALLER_NOT_ALLOWED", "No."),
+    errors.StepUpRequired(300.0),
     errors.NotFound("ACCOUNT_NOT_FOUND", "None."),
     errors.AlreadyExists("REQUEST_ID_TAKEN", "Taken."),
     errors.FailedPrecondition("INSUFFICIENT_FUNDS", "Not enough: ação, não é possível."),
@@ -44,6 +45,7 @@ async def test_the_error_a_server_raises_is_the_error_its_client_catches(
     assert type(caught.value) is type(raised)
     assert (caught.value.reason, caught.value.message) == (raised.reason, raised.message)
     assert getattr(caught.value, "violations", ()) == getattr(raised, "violations", ())
+    assert getattr(caught.value, "max_age_s", 0) == getattr(raised, "max_age_s", 0)
     assert getattr(caught.value, "retry_after_s", 0) == getattr(raised, "retry_after_s", 0)
 
 

@@ -129,6 +129,10 @@ class Users:
     async def confirm_totp(self, token: str, code: str) -> None:
         await self.call(self.api.ConfirmTotp, pb.ConfirmTotpRequest(code=code), token)
 
+    async def step_up(self, token: str, totp: str) -> str:
+        request = pb.StepUpSessionRequest(totp=totp)
+        return (await self.call(self.api.StepUpSession, request, token)).access_token
+
     async def rows(self, text: str, **parameters: object) -> list[Row]:
         async def unit(work: UnitOfWork) -> list[Row]:
             return await work.fetch_all(sql(text), **parameters)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18meshapi/v1/options.proto\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"<\n\x0eStepUpRequired\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOKENKEYSSERVICE'].methods_by_name['ListTokenKeys']._loaded_options = None
   _globals['_TOKENKEYSSERVICE'].methods_by_name['ListTokenKeys']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=95
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=117
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=119
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=178
-  _globals['_TOKENKEY']._serialized_start=180
-  _globals['_TOKENKEY']._serialized_end=277
-  _globals['_TOKENKEYSSERVICE']._serialized_start=280
-  _globals['_TOKENKEYSSERVICE']._serialized_end=430
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=127
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=149
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=151
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=210
+  _globals['_TOKENKEY']._serialized_start=212
+  _globals['_TOKENKEY']._serialized_end=309
+  _globals['_STEPUPREQUIRED']._serialized_start=311
+  _globals['_STEPUPREQUIRED']._serialized_end=371
+  _globals['_TOKENKEYSSERVICE']._serialized_start=374
+  _globals['_TOKENKEYSSERVICE']._serialized_end=524
 # @@protoc_insertion_point(module_scope)

@@ -580,6 +580,54 @@ class DeleteSessionsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class StepUpSessionRequest(message.Message):
+    """Proves a second factor again."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOTP_FIELD_NUMBER: builtins.int
+    totp: builtins.str
+    """A code of the authenticator app that was not used before."""
+    def __init__(
+        self,
+        *,
+        totp: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["totp", b"totp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StepUpSessionResponse(message.Message):
+    """An access token with a fresh second factor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: builtins.int
+    TOKEN_TYPE_FIELD_NUMBER: builtins.int
+    EXPIRES_IN_FIELD_NUMBER: builtins.int
+    access_token: builtins.str
+    """A JSON Web Token (RFC 9068) for the `Authorization` header."""
+    token_type: builtins.str
+    """`Bearer` (RFC 6750)."""
+    expires_in: builtins.int
+    """The seconds until the access token expires."""
+    def __init__(
+        self,
+        *,
+        access_token: builtins.str = ...,
+        token_type: builtins.str = ...,
+        expires_in: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access_token", b"access_token", "expires_in", b"expires_in", "token_type", b"token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class GetMeRequest(message.Message):
     """Asks who is signed in."""
 

@@ -80,6 +80,11 @@ class UsersServiceStub:
                 request_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsRequest.SerializeToString,
                 response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsResponse.FromString,
                 _registered_method=True)
+        self.StepUpSession = channel.unary_unary(
+                '/bank.users.v1.UsersService/StepUpSession',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionResponse.FromString,
+                _registered_method=True)
         self.GetMe = channel.unary_unary(
                 '/bank.users.v1.UsersService/GetMe',
                 request_serializer=bank_dot_users_dot_v1_dot_users__pb2.GetMeRequest.SerializeToString,
@@ -174,6 +179,13 @@ class UsersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StepUpSession(self, request, context):
+        """Proves a second factor again, and gives an access token that says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMe(self, request, context):
         """Gets the signed-in user and their companies.
         """
@@ -257,6 +269,11 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.DeleteSessions,
                     request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsRequest.FromString,
                     response_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsResponse.SerializeToString,
+            ),
+            'StepUpSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepUpSession,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionResponse.SerializeToString,
             ),
             'GetMe': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMe,
@@ -528,6 +545,33 @@ class UsersService:
             '/bank.users.v1.UsersService/DeleteSessions',
             bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsRequest.SerializeToString,
             bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepUpSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/StepUpSession',
+            bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.StepUpSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class UsersServiceStub:
     """Signs out of the session of the token."""
     DeleteSessions: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteSessionsRequest, _users_pb2.DeleteSessionsResponse]
     """Signs out everywhere."""
+    StepUpSession: _grpc.UnaryUnaryMultiCallable[_users_pb2.StepUpSessionRequest, _users_pb2.StepUpSessionResponse]
+    """Proves a second factor again, and gives an access token that says so."""
     GetMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetMeRequest, _users_pb2.GetMeResponse]
     """Gets the signed-in user and their companies."""
     CreateTotp: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateTotpRequest, _users_pb2.CreateTotpResponse]
@@ -87,6 +89,8 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Signs out of the session of the token."""
     DeleteSessions: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteSessionsRequest, _users_pb2.DeleteSessionsResponse]  # type: ignore[assignment]
     """Signs out everywhere."""
+    StepUpSession: _aio.UnaryUnaryMultiCallable[_users_pb2.StepUpSessionRequest, _users_pb2.StepUpSessionResponse]  # type: ignore[assignment]
+    """Proves a second factor again, and gives an access token that says so."""
     GetMe: _aio.UnaryUnaryMultiCallable[_users_pb2.GetMeRequest, _users_pb2.GetMeResponse]  # type: ignore[assignment]
     """Gets the signed-in user and their companies."""
     CreateTotp: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateTotpRequest, _users_pb2.CreateTotpResponse]  # type: ignore[assignment]
@@ -174,6 +178,14 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.DeleteSessionsResponse, _abc.Awaitable[_users_pb2.DeleteSessionsResponse]]:
         """Signs out everywhere."""
+
+    @_abc_1.abstractmethod
+    def StepUpSession(
+        self,
+        request: _users_pb2.StepUpSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.StepUpSessionResponse, _abc.Awaitable[_users_pb2.StepUpSessionResponse]]:
+        """Proves a second factor again, and gives an access token that says so."""
 
     @_abc_1.abstractmethod
     def GetMe(
