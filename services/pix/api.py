@@ -6,6 +6,7 @@ from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
+from mesh.errors import InvalidArgument, Violation
 from mesh.ids import new_id
 from mesh.rpc import Context, mark_replayed
 from services import wire
@@ -51,6 +52,7 @@ class PixApi(PixServiceServicer):
     async def CreateDeposit(
         self, request: pb.CreateDepositRequest, context: Context
     ) -> pb.CreateDepositResponse:
+        must_say_how_much(request)
         key = Key.parse(request.account_id or request.pix_key)
         asked = to_deposit(request, known_account(await self.ledger.account_of(key)))
         self.chassis.admit()
@@ -62,6 +64,13 @@ class PixApi(PixServiceServicer):
             ended = await self.chassis.wait_for(store.CREDIT_DEPOSIT, deposit.id, seconds)
             deposit = ended or deposit
         return pb.CreateDepositResponse(deposit=deposit_to_wire(deposit))
+
+
+def must_say_how_much(request: pb.CreateDepositRequest) -> None:
+    if not request.HasField("amount"):
+        raise InvalidArgument(
+            "NO_AMOUNT", "Say how much.", Violation("amount", "value is required")
+        )
 
 
 def to_payment(request: pb.SendPaymentRequest, key: Key, account: str) -> Payment:

@@ -23,10 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from bank.money.v1 import money_pb2 as bank_dot_money_dot_v1_dot_money__pb2
+from bank.pix.v1 import keys_pb2 as bank_dot_pix_dot_v1_dot_keys__pb2
+from bank.pix.v1 import receipts_pb2 as bank_dot_pix_dot_v1_dot_receipts__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61nk/pix/v1/events.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x18meshapi/v1/options.proto\"U\n\x11PixPaymentSettled\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t:\x15\xb2\xbb\x18\x11\n\npayment_id\x12\x03PIX\"W\n\x12PixPaymentRejected\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x16\n\x0erejection_code\x18\x02 \x01(\t:\x15\xb2\xbb\x18\x11\n\npayment_id\x12\x03PIX\"\x89\x01\n\x0bPixReceived\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x15\n\rend_to_end_id\x18\x04 \x01(\t:\x15\xb2\xbb\x18\x11\n\ndeposit_id\x12\x03PIXb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61nk/pix/v1/events.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x16\x62\x61nk/pix/v1/keys.proto\x1a\x1a\x62\x61nk/pix/v1/receipts.proto\x1a\x18meshapi/v1/options.proto\"U\n\x11PixPaymentSettled\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t:\x15\xb2\xbb\x18\x11\n\npayment_id\x12\x03PIX\"W\n\x12PixPaymentRejected\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x16\n\x0erejection_code\x18\x02 \x01(\t:\x15\xb2\xbb\x18\x11\n\npayment_id\x12\x03PIX\"\x97\x01\n\x0bPixReceived\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x15\n\rend_to_end_id\x18\x04 \x01(\t\x12\x0c\n\x04txid\x18\x05 \x01(\t:\x15\xb2\xbb\x18\x11\n\ndeposit_id\x12\x03PIX\"\xe2\x01\n\x12PixPaymentReturned\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x11\n\treturn_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x15\n\rend_to_end_id\x18\x04 \x01(\t\x12)\n\x06reason\x18\x05 \x01(\x0e\x32\x19.bank.pix.v1.ReturnReason\x12&\n\x08returned\x18\x06 \x01(\x0b\x32\x14.bank.money.v1.Money:\x15\xb2\xbb\x18\x11\n\npayment_id\x12\x03PIX\"\xe4\x01\n\x12PixReceiptReturned\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x11\n\treturn_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x15\n\rend_to_end_id\x18\x05 \x01(\t\x12)\n\x06reason\x18\x06 \x01(\x0e\x32\x19.bank.pix.v1.ReturnReason\x12\x14\n\x0crequested_by\x18\x07 \x01(\t:\x15\xb2\xbb\x18\x11\n\ndeposit_id\x12\x03PIX\"\xbe\x01\n\x16PixReceiptReturnFailed\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x11\n\treturn_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x16\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\t\x12\x14\n\x0crequested_by\x18\x06 \x01(\t:\x15\xb2\xbb\x18\x11\n\ndeposit_id\x12\x03PIX\"\xad\x01\n\rPixChargePaid\x12\x12\n\nqr_code_id\x18\x01 \x01(\t\x12\x0c\n\x04txid\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x12\n\ndeposit_id\x18\x04 \x01(\t\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x15\n\rend_to_end_id\x18\x06 \x01(\t:\x15\xb2\xbb\x18\x11\n\nqr_code_id\x12\x03PIX\"c\n\x14PixKeyProofRequested\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t:\x11\xb2\xbb\x18\r\n\x06key_id\x12\x03PIX\"p\n\x10PixKeyRegistered\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.bank.pix.v1.PixKeyKind:\x11\xb2\xbb\x18\r\n\x06key_id\x12\x03PIX\"U\n\rPixKeyRemoved\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\r\n\x05moved\x18\x03 \x01(\x08:\x11\xb2\xbb\x18\r\n\x06key_id\x12\x03PIX\"\xc4\x01\n\x0fPixClaimChanged\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.bank.pix.v1.PixClaimKind\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.bank.pix.v1.PixClaimStatus\x12\x1a\n\x12\x63laimer_account_id\x18\x04 \x01(\t\x12\x18\n\x10\x64onor_account_id\x18\x05 \x01(\t:\x13\xb2\xbb\x18\x0f\n\x08\x63laim_id\x12\x03PIXb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +41,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIXPAYMENTREJECTED']._serialized_options = b'\262\273\030\021\n\npayment_id\022\003PIX'
   _globals['_PIXRECEIVED']._loaded_options = None
   _globals['_PIXRECEIVED']._serialized_options = b'\262\273\030\021\n\ndeposit_id\022\003PIX'
-  _globals['_PIXPAYMENTSETTLED']._serialized_start=94
-  _globals['_PIXPAYMENTSETTLED']._serialized_end=179
-  _globals['_PIXPAYMENTREJECTED']._serialized_start=181
-  _globals['_PIXPAYMENTREJECTED']._serialized_end=268
-  _globals['_PIXRECEIVED']._serialized_start=271
-  _globals['_PIXRECEIVED']._serialized_end=408
+  _globals['_PIXPAYMENTRETURNED']._loaded_options = None
+  _globals['_PIXPAYMENTRETURNED']._serialized_options = b'\262\273\030\021\n\npayment_id\022\003PIX'
+  _globals['_PIXRECEIPTRETURNED']._loaded_options = None
+  _globals['_PIXRECEIPTRETURNED']._serialized_options = b'\262\273\030\021\n\ndeposit_id\022\003PIX'
+  _globals['_PIXRECEIPTRETURNFAILED']._loaded_options = None
+  _globals['_PIXRECEIPTRETURNFAILED']._serialized_options = b'\262\273\030\021\n\ndeposit_id\022\003PIX'
+  _globals['_PIXCHARGEPAID']._loaded_options = None
+  _globals['_PIXCHARGEPAID']._serialized_options = b'\262\273\030\021\n\nqr_code_id\022\003PIX'
+  _globals['_PIXKEYPROOFREQUESTED']._loaded_options = None
+  _globals['_PIXKEYPROOFREQUESTED']._serialized_options = b'\262\273\030\r\n\006key_id\022\003PIX'
+  _globals['_PIXKEYREGISTERED']._loaded_options = None
+  _globals['_PIXKEYREGISTERED']._serialized_options = b'\262\273\030\r\n\006key_id\022\003PIX'
+  _globals['_PIXKEYREMOVED']._loaded_options = None
+  _globals['_PIXKEYREMOVED']._serialized_options = b'\262\273\030\r\n\006key_id\022\003PIX'
+  _globals['_PIXCLAIMCHANGED']._loaded_options = None
+  _globals['_PIXCLAIMCHANGED']._serialized_options = b'\262\273\030\017\n\010claim_id\022\003PIX'
+  _globals['_PIXPAYMENTSETTLED']._serialized_start=146
+  _globals['_PIXPAYMENTSETTLED']._serialized_end=231
+  _globals['_PIXPAYMENTREJECTED']._serialized_start=233
+  _globals['_PIXPAYMENTREJECTED']._serialized_end=320
+  _globals['_PIXRECEIVED']._serialized_start=323
+  _globals['_PIXRECEIVED']._serialized_end=474
+  _globals['_PIXPAYMENTRETURNED']._serialized_start=477
+  _globals['_PIXPAYMENTRETURNED']._serialized_end=703
+  _globals['_PIXRECEIPTRETURNED']._serialized_start=706
+  _globals['_PIXRECEIPTRETURNED']._serialized_end=934
+  _globals['_PIXRECEIPTRETURNFAILED']._serialized_start=937
+  _globals['_PIXRECEIPTRETURNFAILED']._serialized_end=1127
+  _globals['_PIXCHARGEPAID']._serialized_start=1130
+  _globals['_PIXCHARGEPAID']._serialized_end=1303
+  _globals['_PIXKEYPROOFREQUESTED']._serialized_start=1305
+  _globals['_PIXKEYPROOFREQUESTED']._serialized_end=1404
+  _globals['_PIXKEYREGISTERED']._serialized_start=1406
+  _globals['_PIXKEYREGISTERED']._serialized_end=1518
+  _globals['_PIXKEYREMOVED']._serialized_start=1520
+  _globals['_PIXKEYREMOVED']._serialized_end=1605
+  _globals['_PIXCLAIMCHANGED']._serialized_start=1608
+  _globals['_PIXCLAIMCHANGED']._serialized_end=1804
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,8 @@ isort:skip_file
 """
 
 from bank.money.v1 import money_pb2 as money_pb2
+from bank.pix.v1 import keys_pb2 as keys_pb2
+from bank.pix.v1 import receipts_pb2 as receipts_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 import builtins as builtins
@@ -75,12 +77,15 @@ class PixReceived(message.Message):
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
     END_TO_END_ID_FIELD_NUMBER: builtins.int
+    TXID_FIELD_NUMBER: builtins.int
     deposit_id: builtins.str
     """The deposit."""
     account_id: builtins.str
     """The account."""
     end_to_end_id: builtins.str
     """The rail's own id."""
+    txid: builtins.str
+    """What names the payment at the payee's (txid). Empty: nothing does."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much."""
@@ -92,9 +97,306 @@ class PixReceived(message.Message):
         account_id: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
         end_to_end_id: builtins.str = ...,
+        txid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixPaymentReturned(message.Message):
+    """The other bank has given back a payment that was sent out, whole or in part, and the money is on the
+    account that paid.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: builtins.int
+    RETURN_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    END_TO_END_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    payment_id: builtins.str
+    """The payment."""
+    return_id: builtins.str
+    """The return, a UUID; the entry carries it."""
+    end_to_end_id: builtins.str
+    """The rail's own id of the return."""
+    reason: receipts_pb2.ReturnReason.ValueType
+    """Why."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much was given back this time."""
+
+    @builtins.property
+    def returned(self) -> money_pb2.Money:
+        """How much of the payment was given back so far, this time included."""
+
+    def __init__(
+        self,
+        *,
+        payment_id: builtins.str = ...,
+        return_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        end_to_end_id: builtins.str = ...,
+        reason: receipts_pb2.ReturnReason.ValueType = ...,
+        returned: money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "returned", b"returned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "end_to_end_id", b"end_to_end_id", "payment_id", b"payment_id", "reason", b"reason", "return_id", b"return_id", "returned", b"returned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixReceiptReturned(message.Message):
+    """A payment that had come in was given back to its payer, whole or in part."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEPOSIT_ID_FIELD_NUMBER: builtins.int
+    RETURN_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    END_TO_END_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    deposit_id: builtins.str
+    """The deposit."""
+    return_id: builtins.str
+    """The return, a UUID; the entry carries it."""
+    account_id: builtins.str
+    """The account that gave it back."""
+    end_to_end_id: builtins.str
+    """The rail's own id of the return."""
+    reason: receipts_pb2.ReturnReason.ValueType
+    """Why."""
+    requested_by: builtins.str
+    """The user who asked."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much was given back this time."""
+
+    def __init__(
+        self,
+        *,
+        deposit_id: builtins.str = ...,
+        return_id: builtins.str = ...,
+        account_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        end_to_end_id: builtins.str = ...,
+        reason: receipts_pb2.ReturnReason.ValueType = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id", "reason", b"reason", "requested_by", b"requested_by", "return_id", b"return_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixReceiptReturnFailed(message.Message):
+    """A payment that had come in was to be given back, and was not: the money is where it was."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEPOSIT_ID_FIELD_NUMBER: builtins.int
+    RETURN_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    FAILURE_REASON_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    deposit_id: builtins.str
+    """The deposit."""
+    return_id: builtins.str
+    """The return."""
+    account_id: builtins.str
+    """The account that was to give it back."""
+    failure_reason: builtins.str
+    """Why it failed, such as `INSUFFICIENT_FUNDS`, or a code of the rail."""
+    requested_by: builtins.str
+    """The user who asked."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much."""
+
+    def __init__(
+        self,
+        *,
+        deposit_id: builtins.str = ...,
+        return_id: builtins.str = ...,
+        account_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        failure_reason: builtins.str = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "failure_reason", b"failure_reason", "requested_by", b"requested_by", "return_id", b"return_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixChargePaid(message.Message):
+    """The charge behind a dynamic code was paid."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    QR_CODE_ID_FIELD_NUMBER: builtins.int
+    TXID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    DEPOSIT_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    END_TO_END_ID_FIELD_NUMBER: builtins.int
+    qr_code_id: builtins.str
+    """The code."""
+    txid: builtins.str
+    """What names the payment at the payee's."""
+    account_id: builtins.str
+    """The account that was paid."""
+    deposit_id: builtins.str
+    """The deposit."""
+    end_to_end_id: builtins.str
+    """The rail's own id."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much."""
+
+    def __init__(
+        self,
+        *,
+        qr_code_id: builtins.str = ...,
+        txid: builtins.str = ...,
+        account_id: builtins.str = ...,
+        deposit_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        end_to_end_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id", "qr_code_id", b"qr_code_id", "txid", b"txid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixKeyProofRequested(message.Message):
+    """A key was asked for, and a code is to be sent to it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    REQUESTED_BY_FIELD_NUMBER: builtins.int
+    key_id: builtins.str
+    """The key."""
+    account_id: builtins.str
+    """The account."""
+    requested_by: builtins.str
+    """The user who asked."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.str = ...,
+        account_id: builtins.str = ...,
+        requested_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "key_id", b"key_id", "requested_by", b"requested_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixKeyRegistered(message.Message):
+    """An account is paid under a key from now on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    key_id: builtins.str
+    """The key."""
+    account_id: builtins.str
+    """The account."""
+    kind: keys_pb2.PixKeyKind.ValueType
+    """What the key is."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.str = ...,
+        account_id: builtins.str = ...,
+        kind: keys_pb2.PixKeyKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "key_id", b"key_id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixKeyRemoved(message.Message):
+    """An account is paid under a key no more."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    MOVED_FIELD_NUMBER: builtins.int
+    key_id: builtins.str
+    """The key."""
+    account_id: builtins.str
+    """The account."""
+    moved: builtins.bool
+    """Whether it has moved to another account."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.str = ...,
+        account_id: builtins.str = ...,
+        moved: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "key_id", b"key_id", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PixClaimChanged(message.Message):
+    """A claim was made, or has come further."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_ID_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    CLAIMER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    DONOR_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    claim_id: builtins.str
+    """The claim."""
+    kind: keys_pb2.PixClaimKind.ValueType
+    """Why the key is to move."""
+    status: keys_pb2.PixClaimStatus.ValueType
+    """How far the claim has come."""
+    claimer_account_id: builtins.str
+    """The account of ours that is to have the key. Empty: the claim was made at another bank."""
+    donor_account_id: builtins.str
+    """The account of ours that has the key. Empty: another bank has it."""
+    def __init__(
+        self,
+        *,
+        claim_id: builtins.str = ...,
+        kind: keys_pb2.PixClaimKind.ValueType = ...,
+        status: keys_pb2.PixClaimStatus.ValueType = ...,
+        claimer_account_id: builtins.str = ...,
+        donor_account_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim_id", b"claim_id", "claimer_account_id", b"claimer_account_id", "donor_account_id", b"donor_account_id", "kind", b"kind", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

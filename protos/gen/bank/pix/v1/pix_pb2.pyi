@@ -56,6 +56,7 @@ class Payment(message.Message):
     END_TO_END_ID_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     REJECTION_CODE_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
     payment_id: builtins.str
     """The payment's id, a UUID, chosen by the sender."""
     end_to_end_id: builtins.str
@@ -64,6 +65,10 @@ class Payment(message.Message):
     """How far it has come."""
     rejection_code: builtins.str
     """The rail's reason code, such as `AC03`. Present only when it was refused."""
+    @builtins.property
+    def returned(self) -> money_pb2.Money:
+        """How much of it the other bank has given back."""
+
     def __init__(
         self,
         *,
@@ -71,10 +76,11 @@ class Payment(message.Message):
         end_to_end_id: builtins.str = ...,
         status: PaymentStatus.ValueType = ...,
         rejection_code: builtins.str = ...,
+        returned: money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["returned", b"returned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["end_to_end_id", b"end_to_end_id", "payment_id", b"payment_id", "rejection_code", b"rejection_code", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["end_to_end_id", b"end_to_end_id", "payment_id", b"payment_id", "rejection_code", b"rejection_code", "returned", b"returned", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +191,7 @@ class CreateDepositRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     PIX_KEY_FIELD_NUMBER: builtins.int
+    BR_CODE_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     WAIT_FIELD_NUMBER: builtins.int
@@ -194,11 +201,13 @@ class CreateDepositRequest(message.Message):
     """The account."""
     pix_key: builtins.str
     """A Pix key of the account."""
+    br_code: builtins.str
+    """A code of the account, as read from a screen."""
     description: builtins.str
     """What the payer wrote."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
-        """How much; more than nothing."""
+        """How much; more than nothing. Absent: what the code says."""
 
     @builtins.property
     def wait(self) -> duration_pb2.Duration:
@@ -210,15 +219,16 @@ class CreateDepositRequest(message.Message):
         request_id: builtins.str = ...,
         account_id: builtins.str = ...,
         pix_key: builtins.str = ...,
+        br_code: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
         description: builtins.str = ...,
         wait: duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "payee", b"payee", "pix_key", b"pix_key", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "br_code", b"br_code", "payee", b"payee", "pix_key", b"pix_key", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "description", b"description", "payee", b"payee", "pix_key", b"pix_key", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "br_code", b"br_code", "description", b"description", "payee", b"payee", "pix_key", b"pix_key", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payee: _TypeAlias = typing.Literal["account_id", "pix_key"]  # noqa: Y015
+    _WhichOneofReturnType_payee: _TypeAlias = typing.Literal["account_id", "pix_key", "br_code"]  # noqa: Y015
     _WhichOneofArgType_payee: _TypeAlias = typing.Literal["payee", b"payee"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payee) -> _WhichOneofReturnType_payee | None: ...
 
@@ -234,6 +244,7 @@ class Deposit(message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     END_TO_END_ID_FIELD_NUMBER: builtins.int
     REJECTION_CODE_FIELD_NUMBER: builtins.int
+    TXID_FIELD_NUMBER: builtins.int
     deposit_id: builtins.str
     """The deposit's id, a UUID; the entry on the statement carries it as its transfer."""
     account_id: builtins.str
@@ -244,6 +255,8 @@ class Deposit(message.Message):
     """The rail's own id."""
     rejection_code: builtins.str
     """Why it was refused, such as `ACCOUNT_CLOSED`. Present only when it was."""
+    txid: builtins.str
+    """What names the payment at the payee's (txid). Empty: nothing does."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much."""
@@ -257,10 +270,11 @@ class Deposit(message.Message):
         status: PaymentStatus.ValueType = ...,
         end_to_end_id: builtins.str = ...,
         rejection_code: builtins.str = ...,
+        txid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id", "rejection_code", b"rejection_code", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "deposit_id", b"deposit_id", "end_to_end_id", b"end_to_end_id", "rejection_code", b"rejection_code", "status", b"status", "txid", b"txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
