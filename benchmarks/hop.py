@@ -58,7 +58,7 @@ class Accounts(AccountsServiceServicer):
         return RESPONSE
 
     ListAccounts = DescribeAccount = PostEntry = PlaceHold = GetAccount
-    PostHold = ReleaseHold = CloseAccount = VerifyLedger = GetAccount
+    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = GetAccount
 
 
 class Keys(TokenKeysServiceServicer):

@@ -52,7 +52,7 @@ class Accounts(AccountsServiceServicer):
         return pb.GetAccountResponse(account=pb.Account(company_id=company))
 
     ListAccounts = DescribeAccount = PostEntry = PlaceHold = GetAccount
-    PostHold = ReleaseHold = CloseAccount = VerifyLedger = GetAccount
+    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = GetAccount
 
 
 async def test_the_users_token_and_the_workloads_name_travel_from_service_to_service(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bank.accounts.v1 import accounts_pb2 as pb
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
+from mesh.db import UniqueViolated
 from mesh.errors import FailedPrecondition, NotFound
 from mesh.rpc import Context, caller
 from services import wire
 from services.money import Money
 
 from . import domain, store
-from .domain import Account, Entry, Hold, HoldPosting, Posting
+from .domain import Account, Entry, Hold, HoldPosting, Posting, Reversal
 
 POST = store.by_the_books(domain.post)
 REFUSE = store.by_the_books(domain.refuse)
 PLACE_HOLD = store.by_the_books(domain.place_hold)
 POST_HOLD = store.by_the_books(domain.post_hold)
 RELEASE_HOLD = store.by_the_books(domain.release_hold)
+REVERSAL = store.by_the_books(domain.reversal)
 CLOSE_ACCOUNT = store.by_the_books(domain.close_account)
 
 
@@ -63,14 +67,20 @@ class AccountsApi(AccountsServiceServicer):
         self, request: pb.PlaceHoldRequest, context: Context
     ) -> pb.PlaceHoldResponse:
         amount = domain.must_be_movable(wire.from_wire(request.amount))
-        hold = Hold(id=request.hold_id, account=request.account_id, amount=amount)
-        await self.transact(PLACE_HOLD, hold)
+        hold = Hold(
+            id=request.hold_id,
+            account=request.account_id,
+            amount=amount,
+            expires_at_us=request.expires_at.ToMicroseconds(),
+        )
+        await self.transact(PLACE_HOLD, hold, now_us())
         return pb.PlaceHoldResponse()
 
     async def PostHold(self, request: pb.PostHoldRequest, context: Context) -> pb.PostHoldResponse:
         order = HoldPosting(
             hold_id=request.hold_id,
             payee=request.payee_account_id,
+            postings=to_postings(request.postings),
             description=request.description,
             counterparty=request.counterparty,
             posted_at_us=now_us(),
@@ -83,6 +93,20 @@ class AccountsApi(AccountsServiceServicer):
     ) -> pb.ReleaseHoldResponse:
         await self.transact(RELEASE_HOLD, request.hold_id)
         return pb.ReleaseHoldResponse()
+
+    async def ReverseEntry(
+        self, request: pb.ReverseEntryRequest, context: Context
+    ) -> pb.ReverseEntryResponse:
+        order = Reversal(
+            id=request.entry_id,
+            reverses=request.reverses_entry_id,
+            transfer=request.transfer_id,
+            description=request.description,
+            counterparty=request.counterparty,
+            posted_at_us=now_us(),
+        )
+        posted_at_us = await self.post(await self.read(REVERSAL, order))
+        return pb.ReverseEntryResponse(posted_at=wire.timestamp(posted_at_us))
 
     async def CloseAccount(
         self, request: pb.CloseAccountRequest, context: Context
@@ -105,6 +129,8 @@ class AccountsApi(AccountsServiceServicer):
         """Posts an entry and tells when; a refusal is kept before it is told."""
         try:
             return await self.transact(POST, entry)
+        except UniqueViolated:
+            raise FailedPrecondition("ENTRY_REVERSED", "The entry was reversed.") from None
         except (NotFound, FailedPrecondition) as refused:
             return entry.answer(await self.transact(REFUSE, entry, refused.reason))
 
@@ -112,15 +138,16 @@ class AccountsApi(AccountsServiceServicer):
 def to_entry(request: pb.PostEntryRequest) -> Entry:
     return Entry(
         id=request.entry_id,
-        postings=[
-            Posting(posting.account_id, wire.from_wire(posting.amount))
-            for posting in request.postings
-        ],
+        postings=to_postings(request.postings),
         transfer=request.transfer_id,
         description=request.description,
         counterparty=request.counterparty,
         posted_at_us=now_us(),
     )
+
+
+def to_postings(postings: Iterable[pb.Posting]) -> list[Posting]:
+    return [Posting(each.account_id, wire.from_wire(each.amount)) for each in postings]
 
 
 def to_wire(account: Account) -> pb.Account:

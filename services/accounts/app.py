@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mesh.chassis import Chassis, Service
 
 from . import handlers
@@ -14,4 +16,5 @@ def build(chassis: Chassis) -> Service:
         api=[AccountsApi(chassis)],
         projections=[handlers.MEMBERS],
         reactions=[handlers.OPENING],
+        background=[partial(handlers.release_expired_holds, chassis)],
     )

@@ -89,6 +89,8 @@ class Entry:
     description: str
     counterparty: str
     posted_at_us: int
+    # The entry that this one takes back, if any.
+    reverses: str = ""
 
     def __post_init__(self) -> None:
         sums: Counter[str] = Counter()
@@ -103,13 +105,31 @@ class Entry:
             (posting.account, posting.amount.minor_units, posting.amount.currency)
             for posting in self.postings
         )
-        said = repr((sides, self.transfer, self.description, self.counterparty))
+        said = repr((sides, self.transfer, self.description, self.counterparty, *self.taken_back()))
         return blake2b(said.encode(), digest_size=16).hexdigest()
+
+    def taken_back(self) -> tuple[str, ...]:
+        return (self.reverses,) if self.reverses else ()
 
     def other_side(self, posting: Posting) -> str:
         """Names the other side as a statement shows it."""
         others = (other.account for other in self.postings if other.account != posting.account)
         return self.counterparty or next(others, posting.account)
+
+    def turned(self, order: Reversal) -> Entry:
+        """Makes the entry that takes this one back."""
+        return Entry(
+            id=order.id,
+            postings=[
+                Posting(side.account, Money(-side.amount.minor_units, side.amount.currency))
+                for side in self.postings
+            ],
+            transfer=order.transfer,
+            description=order.description,
+            counterparty=order.counterparty,
+            posted_at_us=order.posted_at_us,
+            reverses=self.id,
+        )
 
     def answer(self, kept: Answer) -> int:
         """Tells when the entry was posted, or raises what it was refused for."""
@@ -118,6 +138,18 @@ class Entry:
         if kept.refusal:
             raise refusal(kept.refusal)
         return kept.posted_at_us
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reversal:
+    """Asks for an entry to be taken back."""
+
+    id: str
+    reverses: str
+    transfer: str
+    description: str
+    counterparty: str
+    posted_at_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +177,36 @@ class Hold:
     account: str
     amount: Money
     status: HoldStatus = HoldStatus.OPEN
+    # When it is given back by itself; zero for never.
+    expires_at_us: int = 0
 
-    def must_repeat(self, earlier: Hold) -> None:
-        if earlier.status is HoldStatus.RELEASED:
+    def is_over(self, at_us: int) -> bool:
+        return 0 < self.expires_at_us <= at_us
+
+    def must_stand(self, at_us: int) -> None:
+        if self.status is not HoldStatus.POSTED and self.is_over(at_us):
+            raise FailedPrecondition("HOLD_EXPIRED", "The hold has expired.")
+        if self.status is HoldStatus.RELEASED:
             raise FailedPrecondition("HOLD_RELEASED", "The hold was released.")
+
+    def must_repeat(self, earlier: Hold, at_us: int) -> None:
+        earlier.must_stand(at_us)
         if (self.account, self.amount) != (earlier.account, earlier.amount):
             raise AlreadyExists("HOLD_ID_TAKEN", "This id names another hold.")
 
     def entry(self, order: HoldPosting) -> Entry:
         """Makes the entry that moves the held funds; it has the hold's id."""
-        if order.payee == self.account:
+        credits = order.postings or (Posting(order.payee, self.amount),)
+        if any(posting.account == self.account for posting in credits):
             raise InvalidArgument("SAME_ACCOUNT", "Held funds go to another account.")
-        taken = Money(-self.amount.minor_units, self.amount.currency)
+        if any(posting.amount.minor_units <= 0 for posting in credits):
+            raise InvalidArgument("AMOUNT_OUT_OF_RANGE", "Held funds are only given.")
+        moved = sum(posting.amount.minor_units for posting in credits)
+        if moved > self.amount.minor_units:
+            raise FailedPrecondition("HOLD_EXCEEDED", "More is to be moved than is held.")
         return Entry(
             id=self.id,
-            postings=(Posting(self.account, taken), Posting(order.payee, self.amount)),
+            postings=(Posting(self.account, Money(-moved, self.amount.currency)), *credits),
             transfer=self.id,
             description=order.description,
             counterparty=order.counterparty,
@@ -169,10 +216,11 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HoldPosting:
-    """Asks for held funds to be moved."""
+    """Asks for held funds to be moved: all to the payee, or some as the postings say."""
 
     hold_id: str
     payee: str
+    postings: Sequence[Posting] = ()
     description: str
     counterparty: str
     posted_at_us: int
@@ -199,6 +247,9 @@ class Books(Protocol):
 
     async def answer(self, entry_id: str) -> Answer: ...
 
+    async def entry(self, entry_id: str) -> Entry | None:
+        """Reads an entry that was posted."""
+
     async def write(self, entry: Entry, posting: Posting, unheld: int) -> bool:
         """Changes a balance by a posting and frees held funds, if the account allows it."""
 
@@ -213,6 +264,9 @@ class Books(Protocol):
     async def give_back(self, hold: Hold) -> None: ...
 
     async def spend(self, hold: Hold) -> None: ...
+
+    async def overdue(self, at_us: int, limit: int) -> Sequence[Hold]:
+        """Reads open holds that have expired."""
 
 
 def find(accounts: Sequence[Account], account_id: str) -> Account:
@@ -259,10 +313,21 @@ async def refuse(books: Books, entry: Entry, reason: str) -> Answer:
     return await books.answer(entry.id)
 
 
-async def place_hold(books: Books, hold: Hold) -> None:
+async def reversal(books: Books, order: Reversal) -> Entry:
+    """Makes the entry that takes another back."""
+    original = await books.entry(order.reverses)
+    if original is None:
+        raise NotFound("ENTRY_NOT_FOUND", "There is no such entry.")
+    if original.reverses:
+        raise FailedPrecondition("ENTRY_IS_REVERSAL", "A reversal is not reversed.")
+    return original.turned(order)
+
+
+async def place_hold(books: Books, hold: Hold, at_us: int) -> None:
     """Sets funds aside."""
     if not await books.keep(hold):
-        return hold.must_repeat(await known_hold(books, hold.id))
+        return hold.must_repeat(await known_hold(books, hold.id), at_us)
+    hold.must_stand(at_us)
     if not await books.set_aside(hold):
         raise refusal(why_not(await books.account(hold.account), hold.amount))
 
@@ -270,8 +335,7 @@ async def place_hold(books: Books, hold: Hold) -> None:
 async def post_hold(books: Books, order: HoldPosting) -> int:
     """Moves held funds, and tells when they were moved."""
     hold = await known_hold(books, order.hold_id)
-    if hold.status is HoldStatus.RELEASED:
-        raise FailedPrecondition("HOLD_RELEASED", "The hold was released.")
+    hold.must_stand(order.posted_at_us)
     if hold.status is HoldStatus.OPEN:
         await books.spend(hold)
     return await post(books, hold.entry(order), hold)
@@ -287,6 +351,14 @@ async def release_hold(books: Books, hold_id: str) -> None:
         raise FailedPrecondition("HOLD_POSTED", "The held funds were moved.")
     if hold.status is HoldStatus.OPEN:
         await books.give_back(hold)
+
+
+async def expire_holds(books: Books, at_us: int, limit: int) -> int:
+    """Gives back holds that have expired, and tells how many there were."""
+    overdue = await books.overdue(at_us, limit)
+    for hold in overdue:
+        await books.give_back(hold)
+    return len(overdue)
 
 
 async def known_hold(books: Books, hold_id: str) -> Hold:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, MetaData, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, MetaData, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from bank.accounts.v1 import events_pb2 as events
@@ -62,6 +62,15 @@ class EntryRow(Table, table=True):
     """The answer to an entry: posted, or refused for a reason. Append-only."""
 
     __tablename__ = "entries"
+    __table_args__ = (
+        Index(
+            "entries_reverses",
+            "reverses",
+            unique=True,
+            sqlite_where=text("refused = '' AND reverses IS NOT NULL"),
+            postgresql_where=text("refused = '' AND reverses IS NOT NULL"),
+        ),
+    )
 
     id: str = Field(primary_key=True, max_length=36)
     transfer_id: str = Field(max_length=36)
@@ -70,6 +79,7 @@ class EntryRow(Table, table=True):
     fingerprint: str = Field(max_length=32)
     refused: str = Field(max_length=32)
     posted_at_us: int = Field(sa_type=BigInteger)
+    reverses: str | None = Field(max_length=36)
 
 
 class PostingRow(Table, table=True):
@@ -97,6 +107,12 @@ class HoldRow(Table, table=True):
         CheckConstraint("status IN ('open', 'posted', 'released')", name="holds_status"),
         CheckConstraint("minor_units > 0 OR status = 'released'", name="holds_amount"),
         Index("holds_account", "account_id"),
+        Index(
+            "holds_expiring",
+            "expires_at_us",
+            sqlite_where=text("status = 'open' AND expires_at_us > 0"),
+            postgresql_where=text("status = 'open' AND expires_at_us > 0"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=36)
@@ -104,6 +120,7 @@ class HoldRow(Table, table=True):
     minor_units: int = Field(sa_type=BigInteger)
     currency: str = Field(max_length=3)
     status: str = Field(max_length=8)
+    expires_at_us: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 class MembershipRow(Table, table=True):
@@ -118,9 +135,11 @@ class MembershipRow(Table, table=True):
 
 ENTER = sql(
     "INSERT INTO entries (id, transfer_id, description, counterparty, fingerprint, refused,"
-    " posted_at_us) VALUES (:id, :transfer, :description, :counterparty, :fingerprint, :refused,"
-    " :at_us) ON CONFLICT (id) DO NOTHING"
+    " posted_at_us, reverses) VALUES (:id, :transfer, :description, :counterparty, :fingerprint,"
+    " :refused, :at_us, :reverses) ON CONFLICT (id) DO NOTHING"
 )
+ENTRY = sql("SELECT * FROM entries WHERE id = :id AND refused = ''")
+SIDES = sql("SELECT * FROM postings WHERE entry_id = :id ORDER BY account_id, version")
 ANSWER = sql("SELECT fingerprint, refused, posted_at_us FROM entries WHERE id = :id")
 CHANGE = sql(
     "UPDATE accounts SET balance = balance + :amount, held = held - :unheld, version = version + 1"
@@ -142,8 +161,12 @@ CLOSE = sql("UPDATE accounts SET status = 'closed' WHERE id = :id")
 
 HOLD = sql("SELECT * FROM holds WHERE id = :id FOR UPDATE")
 KEEP_HOLD = sql(
-    "INSERT INTO holds (id, account_id, minor_units, currency, status)"
-    " VALUES (:id, :account, :amount, :currency, :status) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO holds (id, account_id, minor_units, currency, status, expires_at_us)"
+    " VALUES (:id, :account, :amount, :currency, :status, :expires_at) ON CONFLICT (id) DO NOTHING"
+)
+OVERDUE = sql(
+    "SELECT * FROM holds WHERE status = 'open' AND expires_at_us > 0 AND expires_at_us <= :at_us"
+    " ORDER BY account_id, id LIMIT :limit FOR UPDATE"
 )
 SET_ASIDE = sql(
     "UPDATE accounts SET held = held + :amount WHERE id = :id AND status = 'open'"
@@ -237,6 +260,7 @@ class LedgerBooks:
                 fingerprint=entry.fingerprint(),
                 refused=refused,
                 at_us=entry.posted_at_us,
+                reverses=entry.reverses or None,
             )
         )
 
@@ -244,6 +268,10 @@ class LedgerBooks:
         row = await self.work.fetch_one(ANSWER, id=entry_id)
         assert row is not None, "an answer that was kept is never removed"
         return Answer(row["fingerprint"], row["refused"], row["posted_at_us"])
+
+    async def entry(self, entry_id: str) -> Entry | None:
+        row = await self.work.fetch_one(ENTRY, id=entry_id)
+        return to_entry(row, await self.work.fetch_all(SIDES, id=entry_id)) if row else None
 
     async def write(self, entry: Entry, posting: Posting, unheld: int) -> bool:
         account, amount = posting.account, posting.amount.minor_units
@@ -279,6 +307,7 @@ class LedgerBooks:
                 amount=hold.amount.minor_units,
                 currency=hold.amount.currency,
                 status=hold.status,
+                expires_at=hold.expires_at_us,
             )
         )
 
@@ -300,6 +329,10 @@ class LedgerBooks:
 
     async def spend(self, hold: Hold) -> None:
         await self.work.execute(END_HOLD, id=hold.id, status=HoldStatus.POSTED)
+
+    async def overdue(self, at_us: int, limit: int) -> list[Hold]:
+        rows = await self.work.fetch_all(OVERDUE, at_us=at_us, limit=limit)
+        return [to_hold(row) for row in rows]
 
 
 def by_the_books(
@@ -379,6 +412,22 @@ def to_hold(row: Row) -> Hold:
         account=row["account_id"],
         amount=Money(row["minor_units"], row["currency"]),
         status=HoldStatus(row["status"]),
+        expires_at_us=row["expires_at_us"],
+    )
+
+
+def to_entry(row: Row, sides: Sequence[Row]) -> Entry:
+    return Entry(
+        id=row["id"],
+        postings=[
+            Posting(side["account_id"], Money(side["minor_units"], side["currency"]))
+            for side in sides
+        ],
+        transfer=row["transfer_id"],
+        description=row["description"],
+        counterparty=row["counterparty"],
+        posted_at_us=row["posted_at_us"],
+        reverses=row["reverses"] or "",
     )
 
 
@@ -393,4 +442,5 @@ def posted(entry: Entry, posting: Posting, balance: int, version: int) -> events
         counterparty=entry.other_side(posting),
         description=entry.description,
         occurred_at=wire.timestamp(entry.posted_at_us),
+        reverses_entry_id=entry.reverses,
     )

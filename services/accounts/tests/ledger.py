@@ -8,8 +8,8 @@ from typing import cast
 from mesh.chassis import Chassis
 from mesh.db import Database, UnitOfWork, sql
 from mesh.ids import new_id
-from services.accounts import api, store
-from services.accounts.domain import Account, Entry, Hold, HoldPosting, Posting
+from services.accounts import api, handlers, store
+from services.accounts.domain import Account, Entry, Hold, HoldPosting, Posting, Reversal
 from services.money import Money
 
 VERSIONS = Path(store.__file__).parent / "migrations"
@@ -56,13 +56,39 @@ class Ledger:
         return await self.api.post(entry)
 
     async def hold(self, hold: Hold) -> None:
-        await self.database.transact(api.PLACE_HOLD, hold)
+        await self.database.transact(api.PLACE_HOLD, hold, 2)
 
-    async def post_hold(self, hold_id: str, payee: str = "pix-clearing") -> int:
+    async def post_hold(self, hold_id: str, payee: str = "pix-clearing", at_us: int = 2) -> int:
         order = HoldPosting(
-            hold_id=hold_id, payee=payee, description="", counterparty="", posted_at_us=2
+            hold_id=hold_id, payee=payee, description="", counterparty="", posted_at_us=at_us
         )
         return await self.database.transact(api.POST_HOLD, order)
+
+    async def capture(self, hold_id: str, credits: dict[str, int]) -> int:
+        """Posts parts of a hold."""
+        order = HoldPosting(
+            hold_id=hold_id,
+            payee="",
+            postings=[Posting(account, brl(amount)) for account, amount in credits.items()],
+            description="",
+            counterparty="",
+            posted_at_us=2,
+        )
+        return await self.database.transact(api.POST_HOLD, order)
+
+    async def reverse(self, entry_id: str, reversal_id: str = "") -> int:
+        order = Reversal(
+            id=reversal_id or new_id(),
+            reverses=entry_id,
+            transfer="",
+            description="",
+            counterparty="",
+            posted_at_us=3,
+        )
+        return await self.api.post(await self.database.read(api.REVERSAL, order))
+
+    async def expire(self, at_us: int) -> int:
+        return await self.database.transact(handlers.EXPIRE_HOLDS, at_us, 100)
 
     async def release(self, hold_id: str) -> None:
         await self.database.transact(api.RELEASE_HOLD, hold_id)

@@ -161,6 +161,83 @@ async def test_held_funds_stay_held_while_their_payee_is_closed(ledger: Ledger) 
     assert await ledger.faults() == []
 
 
+async def test_parts_of_a_hold_are_posted_and_the_rest_is_given_back(ledger: Ledger) -> None:
+    payer, payee = await ledger.open(100), await ledger.open()
+    hold = a_hold(payer, 70)
+    await ledger.hold(hold)
+
+    for _ in range(2):
+        assert await ledger.capture(hold.id, {payee: 40, "fees": 5}) == 2
+
+    account = await ledger.account(payer)
+    assert (account.balance, account.held) == (55, 0)
+    assert await ledger.balance(payee) == 40
+    assert await ledger.faults() == []
+
+
+async def test_no_more_than_is_held_is_posted(ledger: Ledger) -> None:
+    payer, payee = await ledger.open(100), await ledger.open()
+    hold = a_hold(payer, 70)
+    await ledger.hold(hold)
+
+    assert await refused(ledger.capture(hold.id, {payee: 40, "fees": 31})) == "HOLD_EXCEEDED"
+    assert await refused(ledger.capture(hold.id, {payer: 40})) == "SAME_ACCOUNT"
+    assert await refused(ledger.capture(hold.id, {payee: 40, "fees": -1})) == "AMOUNT_OUT_OF_RANGE"
+    assert (await ledger.account(payer)).held == 70
+
+
+async def test_a_hold_that_has_expired_is_given_back_and_not_posted(ledger: Ledger) -> None:
+    payer = await ledger.open(100)
+    hold = replace(a_hold(payer, 70), expires_at_us=50)
+    await ledger.hold(hold)
+
+    assert await ledger.expire(49) == 0
+    assert await refused(ledger.post_hold(hold.id, at_us=50)) == "HOLD_EXPIRED"
+    assert [await ledger.expire(50), await ledger.expire(50)] == [1, 0]
+    assert await refused(ledger.post_hold(hold.id, at_us=60)) == "HOLD_EXPIRED"
+    assert (await ledger.account(payer)).held == 0
+    assert await ledger.told("HoldReleased") == 1
+    assert await ledger.faults() == []
+
+
+async def test_a_hold_that_was_posted_does_not_expire(ledger: Ledger) -> None:
+    hold = replace(a_hold(await ledger.open(100), 70), expires_at_us=50)
+    await ledger.hold(hold)
+    posted = await ledger.post_hold(hold.id)
+
+    assert await ledger.expire(60) == 0
+    assert await ledger.post_hold(hold.id, at_us=60) == posted
+
+
+async def test_an_entry_is_taken_back_once(ledger: Ledger) -> None:
+    payer, payee = await ledger.open(100), await ledger.open()
+    entry = an_entry(payer, payee, 60)
+    await ledger.post_entry(entry)
+    reversal = new_id()
+
+    assert await ledger.reverse(entry.id, reversal) == await ledger.reverse(entry.id, reversal)
+    assert (await ledger.balance(payer), await ledger.balance(payee)) == (100, 0)
+    assert await refused(ledger.reverse(entry.id)) == "ENTRY_REVERSED"
+    assert await refused(ledger.reverse(reversal)) == "ENTRY_IS_REVERSAL"
+    assert await refused(ledger.reverse(new_id())) == "ENTRY_NOT_FOUND"
+    assert await ledger.faults() == []
+
+
+async def test_a_reversal_that_was_refused_may_be_tried_again_under_another_id(
+    ledger: Ledger,
+) -> None:
+    payer, payee = await ledger.open(100), await ledger.open()
+    entry = an_entry(payer, payee, 60)
+    await ledger.post_entry(entry)
+    await ledger.post(payee, payer, 60)
+    assert await refused(ledger.reverse(entry.id)) == "INSUFFICIENT_FUNDS"
+
+    await ledger.post(payer, payee, 60)
+
+    assert await ledger.reverse(entry.id) == 3
+    assert await ledger.balance(payer) == 100
+
+
 async def test_only_an_empty_account_is_closed(ledger: Ledger) -> None:
     full, empty = await ledger.open(1), await ledger.open()
 

@@ -71,6 +71,9 @@ class Accounts(AccountsServiceServicer):
     def ReleaseHold(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    def ReverseEntry(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def GetAccount(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

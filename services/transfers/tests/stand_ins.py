@@ -80,6 +80,9 @@ class Accounts(AccountsServiceServicer):
             raise FailedPrecondition("INSUFFICIENT_FUNDS", "The account has not enough funds.")
         self.balances[account_id] -= amount
 
+    def ReverseEntry(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def GetAccount(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61nk/accounts/v1/accounts.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xc3\x01\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12%\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\'\n\tavailable\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12/\n\x06status\x18\x05 \x01(\x0e\x32\x1f.bank.accounts.v1.AccountStatus\x12\x0f\n\x07version\x18\x06 \x01(\x03\"1\n\x11GetAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x12GetAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.bank.accounts.v1.Account\"\x15\n\x13ListAccountsRequest\"C\n\x14ListAccountsResponse\x12+\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x19.bank.accounts.v1.Account\"G\n\x16\x44\x65scribeAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\x8b\x01\n\x17\x44\x65scribeAccountResponse\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.bank.accounts.v1.AccountStatus\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x14\n\x0cuser_may_pay\x18\x04 \x01(\x08\"V\n\x07Posting\x12\x1d\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18$\x12,\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.bank.money.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\xca\x01\n\x10PostEntryRequest\x12\x1a\n\x08\x65ntry_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08postings\x18\x02 \x03(\x0b\x32\x19.bank.accounts.v1.PostingB\n\xbaH\x07\x92\x01\x04\x08\x02\x10\x64\x12\x1c\n\x0btransfer_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12!\n\x0c\x63ounterparty\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\"B\n\x11PostEntryResponse\x12-\n\tposted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x10PlaceHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12q\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\"\x13\n\x11PlaceHoldResponse\"\x96\x01\n\x0fPostHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x10payee_account_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18$\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12!\n\x0c\x63ounterparty\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\"A\n\x10PostHoldResponse\x12-\n\tposted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x12ReleaseHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x15\n\x13ReleaseHoldResponse\"3\n\x13\x43loseAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x14\x43loseAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.bank.accounts.v1.Account\"\x15\n\x13VerifyLedgerRequest\"d\n\x14VerifyLedgerResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03\x12\x19\n\x11total_minor_units\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t*c\n\rAccountStatus\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43OUNT_STATUS_OPEN\x10\x01\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_CLOSED\x10\x02\x32\xcd\x08\n\x0f\x41\x63\x63ountsService\x12\x87\x01\n\nGetAccount\x12#.bank.accounts.v1.GetAccountRequest\x1a$.bank.accounts.v1.GetAccountResponse\".\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/accounts/{account_id}\x12\x80\x01\n\x0cListAccounts\x12%.bank.accounts.v1.ListAccountsRequest\x1a&.bank.accounts.v1.ListAccountsResponse\"!\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/accounts\x12u\n\x0f\x44\x65scribeAccount\x12(.bank.accounts.v1.DescribeAccountRequest\x1a).bank.accounts.v1.DescribeAccountResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x01\x10\x04\x12s\n\tPostEntry\x12\".bank.accounts.v1.PostEntryRequest\x1a#.bank.accounts.v1.PostEntryResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12n\n\tPlaceHold\x12\".bank.accounts.v1.PlaceHoldRequest\x1a#.bank.accounts.v1.PlaceHoldResponse\"\x18\x90\x02\x02\xaa\xbb\x18\x11\n\x02\x08\x02\x10\x04\x1a\ttransfers\x12k\n\x08PostHold\x12!.bank.accounts.v1.PostHoldRequest\x1a\".bank.accounts.v1.PostHoldResponse\"\x18\x90\x02\x02\xaa\xbb\x18\x11\n\x02\x08\x02\x10\x04\x1a\ttransfers\x12t\n\x0bReleaseHold\x12$.bank.accounts.v1.ReleaseHoldRequest\x1a%.bank.accounts.v1.ReleaseHoldResponse\"\x18\x90\x02\x02\xaa\xbb\x18\x11\n\x02\x08\x02\x10\x04\x1a\ttransfers\x12v\n\x0c\x43loseAccount\x12%.bank.accounts.v1.CloseAccountRequest\x1a&.bank.accounts.v1.CloseAccountResponse\"\x17\x90\x02\x02\xaa\xbb\x18\x10\n\x02\x08\x02\x10\x04\x1a\x08operator\x12v\n\x0cVerifyLedger\x12%.bank.accounts.v1.VerifyLedgerRequest\x1a&.bank.accounts.v1.VerifyLedgerResponse\"\x17\x90\x02\x01\xaa\xbb\x18\x10\n\x02\x08<\x10\x04\x1a\x08operatorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61nk/accounts/v1/accounts.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xc3\x01\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12%\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\'\n\tavailable\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12/\n\x06status\x18\x05 \x01(\x0e\x32\x1f.bank.accounts.v1.AccountStatus\x12\x0f\n\x07version\x18\x06 \x01(\x03\"1\n\x11GetAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x12GetAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.bank.accounts.v1.Account\"\x15\n\x13ListAccountsRequest\"C\n\x14ListAccountsResponse\x12+\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x19.bank.accounts.v1.Account\"G\n\x16\x44\x65scribeAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\x8b\x01\n\x17\x44\x65scribeAccountResponse\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.bank.accounts.v1.AccountStatus\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x14\n\x0cuser_may_pay\x18\x04 \x01(\x08\"V\n\x07Posting\x12\x1d\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18$\x12,\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.bank.money.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\"\xca\x01\n\x10PostEntryRequest\x12\x1a\n\x08\x65ntry_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x08postings\x18\x02 \x03(\x0b\x32\x19.bank.accounts.v1.PostingB\n\xbaH\x07\x92\x01\x04\x08\x02\x10\x64\x12\x1c\n\x0btransfer_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12!\n\x0c\x63ounterparty\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\"B\n\x11PostEntryResponse\x12-\n\tposted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xee\x01\n\x10PlaceHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12q\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11PlaceHoldResponse\"\xbc\x02\n\x0fPostHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12!\n\x10payee_account_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12!\n\x0c\x63ounterparty\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x35\n\x08postings\x18\x05 \x03(\x0b\x32\x19.bank.accounts.v1.PostingB\x08\xbaH\x05\x92\x01\x02\x10\x63:o\xbaHl\x1aj\n\npayee.once\x12 names either a payee or postings\x1a:(this.payee_account_id != \'\') != (size(this.postings) > 0)\"A\n\x10PostHoldResponse\x12-\n\tposted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x12ReleaseHoldRequest\x12\x19\n\x07hold_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x15\n\x13ReleaseHoldResponse\"\xb9\x01\n\x13ReverseEntryRequest\x12\x1a\n\x08\x65ntry_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x11reverses_entry_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x0btransfer_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12!\n\x0c\x63ounterparty\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\"E\n\x14ReverseEntryResponse\x12-\n\tposted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x13\x43loseAccountRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"B\n\x14\x43loseAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.bank.accounts.v1.Account\"\x15\n\x13VerifyLedgerRequest\"d\n\x14VerifyLedgerResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03\x12\x19\n\x11total_minor_units\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t*c\n\rAccountStatus\x12\x1e\n\x1a\x41\x43\x43OUNT_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43\x43OUNT_STATUS_OPEN\x10\x01\x12\x19\n\x15\x41\x43\x43OUNT_STATUS_CLOSED\x10\x02\x32\xda\t\n\x0f\x41\x63\x63ountsService\x12\x87\x01\n\nGetAccount\x12#.bank.accounts.v1.GetAccountRequest\x1a$.bank.accounts.v1.GetAccountResponse\".\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/accounts/{account_id}\x12\x80\x01\n\x0cListAccounts\x12%.bank.accounts.v1.ListAccountsRequest\x1a&.bank.accounts.v1.ListAccountsResponse\"!\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/accounts\x12u\n\x0f\x44\x65scribeAccount\x12(.bank.accounts.v1.DescribeAccountRequest\x1a).bank.accounts.v1.DescribeAccountResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x01\x10\x04\x12s\n\tPostEntry\x12\".bank.accounts.v1.PostEntryRequest\x1a#.bank.accounts.v1.PostEntryResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12s\n\tPlaceHold\x12\".bank.accounts.v1.PlaceHoldRequest\x1a#.bank.accounts.v1.PlaceHoldResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12p\n\x08PostHold\x12!.bank.accounts.v1.PostHoldRequest\x1a\".bank.accounts.v1.PostHoldResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12y\n\x0bReleaseHold\x12$.bank.accounts.v1.ReleaseHoldRequest\x1a%.bank.accounts.v1.ReleaseHoldResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12|\n\x0cReverseEntry\x12%.bank.accounts.v1.ReverseEntryRequest\x1a&.bank.accounts.v1.ReverseEntryResponse\"\x1d\x90\x02\x02\xaa\xbb\x18\x16\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x03pix\x12v\n\x0c\x43loseAccount\x12%.bank.accounts.v1.CloseAccountRequest\x1a&.bank.accounts.v1.CloseAccountResponse\"\x17\x90\x02\x02\xaa\xbb\x18\x10\n\x02\x08\x02\x10\x04\x1a\x08operator\x12v\n\x0cVerifyLedger\x12%.bank.accounts.v1.VerifyLedgerRequest\x1a&.bank.accounts.v1.VerifyLedgerResponse\"\x17\x90\x02\x01\xaa\xbb\x18\x10\n\x02\x08<\x10\x04\x1a\x08operatorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,13 +63,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
   _globals['_POSTHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_POSTHOLDREQUEST'].fields_by_name['payee_account_id']._loaded_options = None
-  _globals['_POSTHOLDREQUEST'].fields_by_name['payee_account_id']._serialized_options = b'\272H\006r\004\020\001\030$'
+  _globals['_POSTHOLDREQUEST'].fields_by_name['payee_account_id']._serialized_options = b'\272H\004r\002\030$'
   _globals['_POSTHOLDREQUEST'].fields_by_name['description']._loaded_options = None
   _globals['_POSTHOLDREQUEST'].fields_by_name['description']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
   _globals['_POSTHOLDREQUEST'].fields_by_name['counterparty']._loaded_options = None
   _globals['_POSTHOLDREQUEST'].fields_by_name['counterparty']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
+  _globals['_POSTHOLDREQUEST'].fields_by_name['postings']._loaded_options = None
+  _globals['_POSTHOLDREQUEST'].fields_by_name['postings']._serialized_options = b'\272H\005\222\001\002\020c'
+  _globals['_POSTHOLDREQUEST']._loaded_options = None
+  _globals['_POSTHOLDREQUEST']._serialized_options = b'\272Hl\032j\n\npayee.once\022 names either a payee or postings\032:(this.payee_account_id != \'\') != (size(this.postings) > 0)'
   _globals['_RELEASEHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
   _globals['_RELEASEHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['entry_id']._loaded_options = None
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['entry_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['reverses_entry_id']._loaded_options = None
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['reverses_entry_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\272H\004r\002\030$'
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['description']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['counterparty']._loaded_options = None
+  _globals['_REVERSEENTRYREQUEST'].fields_by_name['counterparty']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
   _globals['_CLOSEACCOUNTREQUEST'].fields_by_name['account_id']._loaded_options = None
   _globals['_CLOSEACCOUNTREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['GetAccount']._loaded_options = None
@@ -81,17 +95,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSSERVICE'].methods_by_name['PostEntry']._loaded_options = None
   _globals['_ACCOUNTSSERVICE'].methods_by_name['PostEntry']._serialized_options = b'\220\002\002\252\273\030\026\n\002\010\002\020\004\032\ttransfers\032\003pix'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['PlaceHold']._loaded_options = None
-  _globals['_ACCOUNTSSERVICE'].methods_by_name['PlaceHold']._serialized_options = b'\220\002\002\252\273\030\021\n\002\010\002\020\004\032\ttransfers'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['PlaceHold']._serialized_options = b'\220\002\002\252\273\030\026\n\002\010\002\020\004\032\ttransfers\032\003pix'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['PostHold']._loaded_options = None
-  _globals['_ACCOUNTSSERVICE'].methods_by_name['PostHold']._serialized_options = b'\220\002\002\252\273\030\021\n\002\010\002\020\004\032\ttransfers'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['PostHold']._serialized_options = b'\220\002\002\252\273\030\026\n\002\010\002\020\004\032\ttransfers\032\003pix'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['ReleaseHold']._loaded_options = None
-  _globals['_ACCOUNTSSERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\220\002\002\252\273\030\021\n\002\010\002\020\004\032\ttransfers'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\220\002\002\252\273\030\026\n\002\010\002\020\004\032\ttransfers\032\003pix'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['ReverseEntry']._loaded_options = None
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['ReverseEntry']._serialized_options = b'\220\002\002\252\273\030\026\n\002\010\002\020\004\032\ttransfers\032\003pix'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['CloseAccount']._loaded_options = None
   _globals['_ACCOUNTSSERVICE'].methods_by_name['CloseAccount']._serialized_options = b'\220\002\002\252\273\030\020\n\002\010\002\020\004\032\010operator'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['VerifyLedger']._loaded_options = None
   _globals['_ACCOUNTSSERVICE'].methods_by_name['VerifyLedger']._serialized_options = b'\220\002\001\252\273\030\020\n\002\010<\020\004\032\010operator'
-  _globals['_ACCOUNTSTATUS']._serialized_start=1933
-  _globals['_ACCOUNTSTATUS']._serialized_end=2032
+  _globals['_ACCOUNTSTATUS']._serialized_start=2406
+  _globals['_ACCOUNTSTATUS']._serialized_end=2505
   _globals['_ACCOUNT']._serialized_start=199
   _globals['_ACCOUNT']._serialized_end=394
   _globals['_GETACCOUNTREQUEST']._serialized_start=396
@@ -113,25 +129,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTENTRYRESPONSE']._serialized_start=1113
   _globals['_POSTENTRYRESPONSE']._serialized_end=1179
   _globals['_PLACEHOLDREQUEST']._serialized_start=1182
-  _globals['_PLACEHOLDREQUEST']._serialized_end=1372
-  _globals['_PLACEHOLDRESPONSE']._serialized_start=1374
-  _globals['_PLACEHOLDRESPONSE']._serialized_end=1393
-  _globals['_POSTHOLDREQUEST']._serialized_start=1396
-  _globals['_POSTHOLDREQUEST']._serialized_end=1546
-  _globals['_POSTHOLDRESPONSE']._serialized_start=1548
-  _globals['_POSTHOLDRESPONSE']._serialized_end=1613
-  _globals['_RELEASEHOLDREQUEST']._serialized_start=1615
-  _globals['_RELEASEHOLDREQUEST']._serialized_end=1662
-  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1664
-  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1685
-  _globals['_CLOSEACCOUNTREQUEST']._serialized_start=1687
-  _globals['_CLOSEACCOUNTREQUEST']._serialized_end=1738
-  _globals['_CLOSEACCOUNTRESPONSE']._serialized_start=1740
-  _globals['_CLOSEACCOUNTRESPONSE']._serialized_end=1806
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=1808
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=1829
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=1831
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=1931
-  _globals['_ACCOUNTSSERVICE']._serialized_start=2035
-  _globals['_ACCOUNTSSERVICE']._serialized_end=3136
+  _globals['_PLACEHOLDREQUEST']._serialized_end=1420
+  _globals['_PLACEHOLDRESPONSE']._serialized_start=1422
+  _globals['_PLACEHOLDRESPONSE']._serialized_end=1441
+  _globals['_POSTHOLDREQUEST']._serialized_start=1444
+  _globals['_POSTHOLDREQUEST']._serialized_end=1760
+  _globals['_POSTHOLDRESPONSE']._serialized_start=1762
+  _globals['_POSTHOLDRESPONSE']._serialized_end=1827
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1829
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1876
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1878
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1899
+  _globals['_REVERSEENTRYREQUEST']._serialized_start=1902
+  _globals['_REVERSEENTRYREQUEST']._serialized_end=2087
+  _globals['_REVERSEENTRYRESPONSE']._serialized_start=2089
+  _globals['_REVERSEENTRYRESPONSE']._serialized_end=2158
+  _globals['_CLOSEACCOUNTREQUEST']._serialized_start=2160
+  _globals['_CLOSEACCOUNTREQUEST']._serialized_end=2211
+  _globals['_CLOSEACCOUNTRESPONSE']._serialized_start=2213
+  _globals['_CLOSEACCOUNTRESPONSE']._serialized_end=2279
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=2281
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=2302
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=2304
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=2404
+  _globals['_ACCOUNTSSERVICE']._serialized_start=2508
+  _globals['_ACCOUNTSSERVICE']._serialized_end=3750
 # @@protoc_insertion_point(module_scope)

@@ -318,6 +318,7 @@ class PlaceHoldRequest(message.Message):
     HOLD_ID_FIELD_NUMBER: builtins.int
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_FIELD_NUMBER: builtins.int
     hold_id: builtins.str
     """Chosen by the caller, a UUID; names the hold. A hold is named after its transfer."""
     account_id: builtins.str
@@ -326,16 +327,23 @@ class PlaceHoldRequest(message.Message):
     def amount(self) -> money_pb2.Money:
         """How much; more than nothing."""
 
+    @builtins.property
+    def expires_at(self) -> timestamp_pb2.Timestamp:
+        """When it is given back if it has not been posted. Never, if it is not said. What a repeat says
+        here is not looked at.
+        """
+
     def __init__(
         self,
         *,
         hold_id: builtins.str = ...,
         account_id: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
+        expires_at: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "hold_id", b"hold_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "expires_at", b"expires_at", "hold_id", b"hold_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,7 +364,7 @@ class PlaceHoldResponse(message.Message):
 
 @typing.final
 class PostHoldRequest(message.Message):
-    """Moves held funds."""
+    """Moves held funds: the whole to one payee, or parts of it to several."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -364,14 +372,21 @@ class PostHoldRequest(message.Message):
     PAYEE_ACCOUNT_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     COUNTERPARTY_FIELD_NUMBER: builtins.int
+    POSTINGS_FIELD_NUMBER: builtins.int
     hold_id: builtins.str
     """The hold."""
     payee_account_id: builtins.str
-    """Where they go. Accounts of the bank itself go by name."""
+    """Where all of it goes. Accounts of the bank itself go by name. Empty if there are postings."""
     description: builtins.str
     """What the payer wrote."""
     counterparty: builtins.str
     """How the other side is called on a statement when it is not an account of ours."""
+    @builtins.property
+    def postings(self) -> containers.RepeatedCompositeFieldContainer[Posting]:
+        """What goes where: each amount more than nothing, all in the hold's currency, and together no more
+        than the hold.
+        """
+
     def __init__(
         self,
         *,
@@ -379,10 +394,11 @@ class PostHoldRequest(message.Message):
         payee_account_id: builtins.str = ...,
         description: builtins.str = ...,
         counterparty: builtins.str = ...,
+        postings: abc.Iterable[Posting] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["counterparty", b"counterparty", "description", b"description", "hold_id", b"hold_id", "payee_account_id", b"payee_account_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counterparty", b"counterparty", "description", b"description", "hold_id", b"hold_id", "payee_account_id", b"payee_account_id", "postings", b"postings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,6 +456,64 @@ class ReleaseHoldResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReverseEntryRequest(message.Message):
+    """Takes an entry back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: builtins.int
+    REVERSES_ENTRY_ID_FIELD_NUMBER: builtins.int
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    COUNTERPARTY_FIELD_NUMBER: builtins.int
+    entry_id: builtins.str
+    """Chosen by the caller, a UUID; names the reversal. Asking twice with the same id is asking once."""
+    reverses_entry_id: builtins.str
+    """The entry that is taken back. That of a hold has the hold's id."""
+    transfer_id: builtins.str
+    """The transfer or payment behind the reversal."""
+    description: builtins.str
+    """Why, as a statement shows it."""
+    counterparty: builtins.str
+    """How the other side is called on a statement when it is not an account of ours."""
+    def __init__(
+        self,
+        *,
+        entry_id: builtins.str = ...,
+        reverses_entry_id: builtins.str = ...,
+        transfer_id: builtins.str = ...,
+        description: builtins.str = ...,
+        counterparty: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counterparty", b"counterparty", "description", b"description", "entry_id", b"entry_id", "reverses_entry_id", b"reverses_entry_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReverseEntryResponse(message.Message):
+    """The entry is taken back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSTED_AT_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def posted_at(self) -> timestamp_pb2.Timestamp:
+        """When the reversal was posted."""
+
+    def __init__(
+        self,
+        *,
+        posted_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["posted_at", b"posted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["posted_at", b"posted_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,11 @@ class AccountsServiceStub:
                 request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldRequest.SerializeToString,
                 response_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldResponse.FromString,
                 _registered_method=True)
+        self.ReverseEntry = channel.unary_unary(
+                '/bank.accounts.v1.AccountsService/ReverseEntry',
+                request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryRequest.SerializeToString,
+                response_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryResponse.FromString,
+                _registered_method=True)
         self.CloseAccount = channel.unary_unary(
                 '/bank.accounts.v1.AccountsService/CloseAccount',
                 request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.CloseAccountRequest.SerializeToString,
@@ -116,14 +121,16 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PlaceHold(self, request, context):
-        """Sets funds aside on an account. Repeating a hold changes nothing.
+        """Sets funds aside on an account. Repeating a hold changes nothing. A hold that expires is released
+        by itself, and can no longer be posted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PostHold(self, request, context):
-        """Moves held funds to the payee, as an entry under the hold's id. Repeating it changes nothing.
+        """Moves held funds, all or some of them, as an entry under the hold's id, and gives back what is
+        not moved. Repeating it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +139,14 @@ class AccountsServiceServicer:
     def ReleaseHold(self, request, context):
         """Gives held funds back. An id once released can no longer be held, so that a late or repeated
         PlaceHold cannot set funds aside that nobody will release.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseEntry(self, request, context):
+        """Takes an entry back: posts its sides with the signs turned, linked to it. An entry is reversed
+        once; a reversal is not reversed. Repeating it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +203,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ReleaseHold,
                     request_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldRequest.FromString,
                     response_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldResponse.SerializeToString,
+            ),
+            'ReverseEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseEntry,
+                    request_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryRequest.FromString,
+                    response_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryResponse.SerializeToString,
             ),
             'CloseAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseAccount,
@@ -390,6 +410,33 @@ class AccountsService:
             '/bank.accounts.v1.AccountsService/ReleaseHold',
             bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldRequest.SerializeToString,
             bank_dot_accounts_dot_v1_dot_accounts__pb2.ReleaseHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.accounts.v1.AccountsService/ReverseEntry',
+            bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryRequest.SerializeToString,
+            bank_dot_accounts_dot_v1_dot_accounts__pb2.ReverseEntryResponse.FromString,
             options,
             channel_credentials,
             insecure,

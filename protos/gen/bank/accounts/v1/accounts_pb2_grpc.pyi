@@ -44,12 +44,20 @@ class AccountsServiceStub:
     nothing; another entry under the same id is refused.
     """
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldRequest, _accounts_pb2.PlaceHoldResponse]
-    """Sets funds aside on an account. Repeating a hold changes nothing."""
+    """Sets funds aside on an account. Repeating a hold changes nothing. A hold that expires is released
+    by itself, and can no longer be posted.
+    """
     PostHold: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldRequest, _accounts_pb2.PostHoldResponse]
-    """Moves held funds to the payee, as an entry under the hold's id. Repeating it changes nothing."""
+    """Moves held funds, all or some of them, as an entry under the hold's id, and gives back what is
+    not moved. Repeating it changes nothing.
+    """
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldRequest, _accounts_pb2.ReleaseHoldResponse]
     """Gives held funds back. An id once released can no longer be held, so that a late or repeated
     PlaceHold cannot set funds aside that nobody will release.
+    """
+    ReverseEntry: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReverseEntryRequest, _accounts_pb2.ReverseEntryResponse]
+    """Takes an entry back: posts its sides with the signs turned, linked to it. An entry is reversed
+    once; a reversal is not reversed. Repeating it changes nothing.
     """
     CloseAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CloseAccountRequest, _accounts_pb2.CloseAccountResponse]
     """Closes an account that is empty. Repeating it changes nothing."""
@@ -72,12 +80,20 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     nothing; another entry under the same id is refused.
     """
     PlaceHold: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldRequest, _accounts_pb2.PlaceHoldResponse]  # type: ignore[assignment]
-    """Sets funds aside on an account. Repeating a hold changes nothing."""
+    """Sets funds aside on an account. Repeating a hold changes nothing. A hold that expires is released
+    by itself, and can no longer be posted.
+    """
     PostHold: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldRequest, _accounts_pb2.PostHoldResponse]  # type: ignore[assignment]
-    """Moves held funds to the payee, as an entry under the hold's id. Repeating it changes nothing."""
+    """Moves held funds, all or some of them, as an entry under the hold's id, and gives back what is
+    not moved. Repeating it changes nothing.
+    """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldRequest, _accounts_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
     """Gives held funds back. An id once released can no longer be held, so that a late or repeated
     PlaceHold cannot set funds aside that nobody will release.
+    """
+    ReverseEntry: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReverseEntryRequest, _accounts_pb2.ReverseEntryResponse]  # type: ignore[assignment]
+    """Takes an entry back: posts its sides with the signs turned, linked to it. An entry is reversed
+    once; a reversal is not reversed. Repeating it changes nothing.
     """
     CloseAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CloseAccountRequest, _accounts_pb2.CloseAccountResponse]  # type: ignore[assignment]
     """Closes an account that is empty. Repeating it changes nothing."""
@@ -127,7 +143,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.PlaceHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.PlaceHoldResponse, _abc.Awaitable[_accounts_pb2.PlaceHoldResponse]]:
-        """Sets funds aside on an account. Repeating a hold changes nothing."""
+        """Sets funds aside on an account. Repeating a hold changes nothing. A hold that expires is released
+        by itself, and can no longer be posted.
+        """
 
     @_abc_1.abstractmethod
     def PostHold(
@@ -135,7 +153,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.PostHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.PostHoldResponse, _abc.Awaitable[_accounts_pb2.PostHoldResponse]]:
-        """Moves held funds to the payee, as an entry under the hold's id. Repeating it changes nothing."""
+        """Moves held funds, all or some of them, as an entry under the hold's id, and gives back what is
+        not moved. Repeating it changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseHold(
@@ -145,6 +165,16 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_accounts_pb2.ReleaseHoldResponse, _abc.Awaitable[_accounts_pb2.ReleaseHoldResponse]]:
         """Gives held funds back. An id once released can no longer be held, so that a late or repeated
         PlaceHold cannot set funds aside that nobody will release.
+        """
+
+    @_abc_1.abstractmethod
+    def ReverseEntry(
+        self,
+        request: _accounts_pb2.ReverseEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ReverseEntryResponse, _abc.Awaitable[_accounts_pb2.ReverseEntryResponse]]:
+        """Takes an entry back: posts its sides with the signs turned, linked to it. An entry is reversed
+        once; a reversal is not reversed. Repeating it changes nothing.
         """
 
     @_abc_1.abstractmethod

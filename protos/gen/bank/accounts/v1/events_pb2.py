@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61nk/accounts/v1/events.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"|\n\rAccountOpened\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x10\n\x08owner_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"?\n\rAccountClosed\x12\x12\n\naccount_id\x18\x01 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xae\x02\n\x0b\x45ntryPosted\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x13\n\x0btransfer_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x19\n\x0c\x63ounterparty\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x08 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"s\n\nHoldPlaced\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"O\n\x0cHoldReleased\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTSb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61nk/accounts/v1/events.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"|\n\rAccountOpened\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x10\n\x08owner_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"?\n\rAccountClosed\x12\x12\n\naccount_id\x18\x01 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xc9\x02\n\x0b\x45ntryPosted\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x13\n\x0btransfer_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x19\n\x0c\x63ounterparty\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x08 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11reverses_entry_id\x18\n \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"s\n\nHoldPlaced\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"O\n\x0cHoldReleased\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTSb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,9 +53,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTCLOSED']._serialized_start=263
   _globals['_ACCOUNTCLOSED']._serialized_end=326
   _globals['_ENTRYPOSTED']._serialized_start=329
-  _globals['_ENTRYPOSTED']._serialized_end=631
-  _globals['_HOLDPLACED']._serialized_start=633
-  _globals['_HOLDPLACED']._serialized_end=748
-  _globals['_HOLDRELEASED']._serialized_start=750
-  _globals['_HOLDRELEASED']._serialized_end=829
+  _globals['_ENTRYPOSTED']._serialized_end=658
+  _globals['_HOLDPLACED']._serialized_start=660
+  _globals['_HOLDPLACED']._serialized_end=775
+  _globals['_HOLDRELEASED']._serialized_start=777
+  _globals['_HOLDRELEASED']._serialized_end=856
 # @@protoc_insertion_point(module_scope)

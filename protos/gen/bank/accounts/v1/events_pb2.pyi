@@ -87,6 +87,7 @@ class EntryPosted(message.Message):
     COUNTERPARTY_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     OCCURRED_AT_FIELD_NUMBER: builtins.int
+    REVERSES_ENTRY_ID_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account."""
     entry_id: builtins.str
@@ -99,6 +100,8 @@ class EntryPosted(message.Message):
     """The other side: an account, or how the outside calls itself."""
     description: builtins.str
     """What the payer wrote."""
+    reverses_entry_id: builtins.str
+    """The entry that this one takes back, if any."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """Added to the balance; negative took from it."""
@@ -123,10 +126,11 @@ class EntryPosted(message.Message):
         counterparty: builtins.str = ...,
         description: builtins.str = ...,
         occurred_at: timestamp_pb2.Timestamp | None = ...,
+        reverses_entry_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "balance_after", b"balance_after", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "counterparty", b"counterparty", "description", b"description", "entry_id", b"entry_id", "occurred_at", b"occurred_at", "transfer_id", b"transfer_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "counterparty", b"counterparty", "description", b"description", "entry_id", b"entry_id", "occurred_at", b"occurred_at", "reverses_entry_id", b"reverses_entry_id", "transfer_id", b"transfer_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
