@@ -119,4 +119,9 @@ class Endpoint:
 def _route(policy: MethodPolicy) -> registry_pb2.MethodRoute:
     timeout = Duration()
     timeout.FromNanoseconds(round(policy.timeout_s * 1e9))
-    return registry_pb2.MethodRoute(path=policy.path, retriable=policy.retriable, timeout=timeout)
+    return registry_pb2.MethodRoute(
+        path=policy.path,
+        retriable=policy.retriable,
+        timeout=timeout,
+        no_side_effects=policy.changes_nothing,
+    )
