@@ -14,8 +14,6 @@ migrate, agree   migrations: applying them, and checking them against the tables
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from google.protobuf.message import Message
 
 from .database import Database
@@ -80,5 +78,5 @@ async def open_database(
     return postgres
 
 
-def _no_seal(event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:
+def _no_seal(event: Message, version: int) -> Envelope:
     raise RuntimeError("this database was opened without a seal: it publishes nothing")

@@ -78,22 +78,13 @@ class UnitOfWork(ABC):
     async def fetch_all(self, statement: Statement, /, **parameters: object) -> list[Row]:
         """Runs a query, and gives all rows of the answer."""
 
-    def publish(
-        self,
-        event: Message,
-        /,
-        *,
-        version: int = 0,
-        at_us: int = 0,
-        attributes: Mapping[str, str] | None = None,
-    ) -> None:
+    def publish(self, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
         """Tells an event, if the unit is kept: now, or `at_us`, which may be months away.
 
-        `version` is that of the thing it is about. `attributes` go beside it, for those who filter:
-        names in small letters and digits, nothing personal.
+        `version` is that of the thing it is about.
         """
         self._must_write("publish an event")
-        row = event_row(self.seal(event, version, attributes or {}))
+        row = event_row(self.seal(event, version))
         if at_us > now_us():
             self.scheduled.append((*row, at_us))
         else:

@@ -19,7 +19,7 @@ from .envelope import PARENT_SPAN, EventType
 from .jetstream import ApiError, Connection, Request, read_answer
 from .pull import Pull, place_of
 
-__all__ = ["MAX_BATCH", "StreamSettings", "create_stream", "end_of", "ids_at_end", "put"]
+__all__ = ["MAX_BATCH", "StreamSettings", "create_stream", "ids_at_end", "put"]
 
 MAX_BATCH: Final = 100
 """How many events are sent at once, at most."""
@@ -79,13 +79,10 @@ async def create_stream(
     logger.info("stream %s was created", kind.stream)
 
 
-async def put(
-    connection: Connection, envelopes: Sequence[Envelope], *, after: int | None = None
-) -> int:
+async def put(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """Puts events of one stream into it, in order, and returns when the server has them on disk.
 
-    Gives the place of the last one. With `after` they are put there, right behind that place, or
-    not at all: `ApiError.WRONG_PLACE` says that somebody else has put something there.
+    Gives the place of the last one.
 
     Few are sent in a chain, which is faster, and many in a batch, which is cheaper. Events that are
     there already, by their ids, are not put again; they break a chain or a batch, whose events are
@@ -95,24 +92,15 @@ async def put(
     """
     try:
         if len(envelopes) > _LONGEST_CHAIN:
-            return await _put_batch(connection, envelopes, after)
-        place, _ = await _put_chain(connection, envelopes, after)
-        return place
+            return await _put_batch(connection, envelopes)
+        return await _put_chain(connection, envelopes)
     except ApiError as error:
-        if error.code in (ApiError.STREAM_FULL, ApiError.WRONG_PLACE) or len(envelopes) == 1:
+        if error.code == ApiError.STREAM_FULL or len(envelopes) == 1:
             raise
         logger.info("%d events are sent one by one: %s", len(envelopes), error)
         for envelope in envelopes:
-            place, is_new = await _put_chain(connection, [envelope], after)
-            if after is not None and is_new:
-                after = place
+            place = await _put_chain(connection, [envelope])
         return place
-
-
-async def end_of(connection: Connection, stream: str) -> int:
-    """Gives the place of the last event that a stream has taken. Raises as `ids_at_end` does."""
-    last: int = (await connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
-    return last
 
 
 async def ids_at_end(connection: Connection, stream: str, most: int) -> dict[str, int]:
@@ -147,30 +135,25 @@ async def ids_at_end(connection: Connection, stream: str, most: int) -> dict[str
     return ids
 
 
-async def _put_chain(
-    connection: Connection, envelopes: Sequence[Envelope], after: int | None
-) -> tuple[int, bool]:
-    """Does not wait between events: the server takes each only right after the one before it.
-
-    Gives the place of the last one, and whether it was not there before.
-    """
+async def _put_chain(connection: Connection, envelopes: Sequence[Envelope]) -> int:
+    """Does not wait between events: the server takes each only right after the one before it."""
     requests: list[Request] = []
     for envelope in envelopes:
-        headers = _headers(envelope, None if requests else after)
+        headers = _headers(envelope)
         if requests:
             headers["Nats-Expected-Last-Msg-Id"] = envelopes[len(requests) - 1].event_id
         requests.append(Request(envelope.subject, envelope.payload, headers))
-    answer = [read_answer(each.data) for each in await connection.request_all(requests)][-1]
-    return answer["seq"], not answer.get("duplicate")
+    place = 0
+    for answer in await connection.request_all(requests):
+        place = read_answer(answer.data)["seq"]
+    return place
 
 
-async def _put_batch(
-    connection: Connection, envelopes: Sequence[Envelope], after: int | None
-) -> int:
+async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """All or none (ADR-50)."""
     batch = new_id()
     for number, envelope in enumerate(envelopes, start=1):
-        headers = _headers(envelope, after if number == 1 else None)
+        headers = _headers(envelope)
         headers["Nats-Batch-Id"] = batch
         headers["Nats-Batch-Sequence"] = str(number)
         if number < len(envelopes):
@@ -181,8 +164,5 @@ async def _put_batch(
     return place
 
 
-def _headers(envelope: Envelope, after: int | None) -> dict[str, str]:
-    headers = {name: value for name, value in envelope.headers.items() if name != PARENT_SPAN}
-    if after is not None:
-        headers["Nats-Expected-Last-Sequence"] = str(after)
-    return headers
+def _headers(envelope: Envelope) -> dict[str, str]:
+    return {name: value for name, value in envelope.headers.items() if name != PARENT_SPAN}

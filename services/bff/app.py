@@ -5,6 +5,8 @@ from __future__ import annotations
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
+from bank.pix.v1.receipts_pb2_grpc import PixReceiptsServiceStub
+from bank.pix.v1.sandbox_pb2_grpc import PixSandboxServiceStub
 from bank.statements.v1.statements_pb2_grpc import StatementsServiceStub
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from bank.support.v1.support_pb2_grpc import SupportServiceStub
@@ -22,6 +24,8 @@ STUBS = (
     ("accounts", AccountsServiceStub),
     ("transfers", TransfersServiceStub),
     ("pix", PixServiceStub),
+    ("pix", PixReceiptsServiceStub),
+    ("pix", PixSandboxServiceStub),
     ("suppliers", SuppliersServiceStub),
     ("statements", StatementsServiceStub),
     ("support", SupportServiceStub),

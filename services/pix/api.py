@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
 from mesh.errors import InvalidArgument, Violation
 from mesh.ids import new_id
-from mesh.rpc import Context, mark_replayed
+from mesh.rpc import Context, caller, mark_replayed
 from services import wire
+from services.money import Money
 
 from . import store
 from .domain import (
-    OUR_ISPB,
-    OUTSIDE_ISPB,
+    Accounts,
     Deposit,
     Key,
-    Ledger,
     Payment,
     Status,
-    end_to_end_id,
     known_account,
 )
+from .rail import OUR_ISPB, OUTSIDE_ISPB, end_to_end_id
+
+PAGE_SIZE = 50
+# Comes after every other id.
+NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class PixApi(PixServiceServicer):
     """The door of the rail."""
 
-    def __init__(self, chassis: Chassis, ledger: Ledger) -> None:
+    def __init__(self, chassis: Chassis, accounts: Accounts) -> None:
         self.chassis = chassis
-        self.ledger = ledger
+        self.accounts = accounts
 
     async def SendPayment(
         self, request: pb.SendPaymentRequest, context: Context
@@ -38,7 +43,7 @@ class PixApi(PixServiceServicer):
         key = Key.parse(request.pix_key)
         payment = await self.chassis.read(store.find_payment, request.payment_id)
         if payment is None:
-            asked = to_payment(request, key, await self.ledger.account_of(key))
+            asked = to_payment(request, key, await self.accounts.account_of(key))
             payment = await self.chassis.transact(store.keep_payment, asked)
         payment.must_be(key.value, wire.from_wire(request.amount), request.description)
         return pb.SendPaymentResponse(payment=payment_to_wire(payment))
@@ -54,7 +59,7 @@ class PixApi(PixServiceServicer):
     ) -> pb.CreateDepositResponse:
         must_say_how_much(request)
         key = Key.parse(request.account_id or request.pix_key)
-        asked = to_deposit(request, known_account(await self.ledger.account_of(key)))
+        asked = to_deposit(request, known_account(await self.accounts.account_of(key)))
         self.chassis.admit()
         deposit, is_new = await self.chassis.transact(store.keep_deposit, asked)
         if not is_new:
@@ -83,6 +88,8 @@ def to_payment(request: pb.SendPaymentRequest, key: Key, account: str) -> Paymen
         description=request.description,
         end_to_end_id=end_to_end_id(OUR_ISPB, now, request.payment_id),
         created_at_us=now,
+        payer=request.payer_account_id,
+        txid=request.txid,
     )
 
 
@@ -94,7 +101,7 @@ def to_deposit(request: pb.CreateDepositRequest, account: str) -> Deposit:
         account=account,
         amount=wire.from_wire(request.amount),
         description=request.description,
-        end_to_end_id=end_to_end_id(OUTSIDE_ISPB, now, deposit_id),
+        end_to_end_id=request.end_to_end_id or end_to_end_id(OUTSIDE_ISPB, now, deposit_id),
         created_at_us=now,
     )
 
@@ -105,6 +112,7 @@ def payment_to_wire(payment: Payment) -> pb.Payment:
         end_to_end_id=payment.end_to_end_id,
         status=pb.PaymentStatus.Value(f"PAYMENT_STATUS_{payment.status.name}"),
         rejection_code=payment.rejection_code,
+        returned=wire.to_wire(Money(payment.returned, payment.amount.currency)),
     )
 
 
@@ -116,4 +124,16 @@ def deposit_to_wire(deposit: Deposit) -> pb.Deposit:
         status=pb.PaymentStatus.Value(f"PAYMENT_STATUS_{deposit.status.name}"),
         end_to_end_id=deposit.end_to_end_id,
         rejection_code=deposit.rejection_code,
+        txid=deposit.txid,
     )
+
+
+def user_id() -> str:
+    return caller().must_be_user().user_id
+
+
+def page_start(page_token: str) -> str:
+    try:
+        return str(UUID(page_token)) if page_token else NEWEST
+    except ValueError:
+        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None

@@ -1,34 +1,102 @@
-"""The other services, and the outside, as this service sees them."""
+"""The other services, as this service sees them, and the place of a rail where there is none."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import TYPE_CHECKING, NoReturn
 
 from bank.accounts.v1 import accounts_pb2 as accounts
-from mesh.errors import FailedPrecondition, NotFound
+from mesh.errors import NotFound, Transient
 from services import wire
 from services.money import Money
 
-from .domain import Deposit, Key, KeyKind, Payment, outside_answer
+from .domain import Deposit, Key, KeyKind
+from .rail import Answer, Holder, Order, Settlement
+from .returns import Return
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
 
 # The account of the bank through which Pix money enters and leaves it.
 CLEARING = "pix-clearing"
-# About what the real rail takes between two banks that answer at once.
-DELIVERY_S = 0.05
+RETURNED = "Devolução Pix"
 
 
 class AccountsLedger:
-    """The ledger that accounts keeps; the entry is named after its deposit."""
+    """The ledger that accounts keeps; an entry is named after its deposit, or its return."""
 
     def __init__(self, stub: AccountsServiceAsyncStub) -> None:
         self.accounts = stub
 
+    async def credit(self, deposit: Deposit) -> None:
+        await self.post(
+            deposit.id, deposit.id, deposit.account, deposit.amount, deposit.description, "Pix"
+        )
+
+    async def take_back(self, given: Return) -> None:
+        """Puts what the other bank gives back on the account that paid, under its transfer."""
+        await self.post(
+            given.id, given.original_id, given.account, given.amount, RETURNED, RETURNED
+        )
+
+    async def post(
+        self,
+        entry_id: str,
+        transfer_id: str,
+        account_id: str,
+        amount: Money,
+        description: str,
+        counterparty: str,
+    ) -> None:
+        taken = Money(-amount.minor_units, amount.currency)
+        await self.accounts.PostEntry(
+            accounts.PostEntryRequest(
+                entry_id=entry_id,
+                postings=(
+                    accounts.Posting(account_id=CLEARING, amount=wire.to_wire(taken)),
+                    accounts.Posting(account_id=account_id, amount=wire.to_wire(amount)),
+                ),
+                transfer_id=transfer_id,
+                description=description,
+                counterparty=counterparty,
+            )
+        )
+
+    async def hold(self, given: Return) -> None:
+        await self.accounts.PlaceHold(
+            accounts.PlaceHoldRequest(
+                hold_id=given.id, account_id=given.account, amount=wire.to_wire(given.amount)
+            )
+        )
+
+    async def give(self, given: Return) -> None:
+        await self.accounts.PostHold(
+            accounts.PostHoldRequest(
+                hold_id=given.id,
+                payee_account_id=given.payer or CLEARING,
+                description=given.description or RETURNED,
+                counterparty=RETURNED,
+            )
+        )
+
+    async def release(self, given: Return) -> None:
+        await self.accounts.ReleaseHold(accounts.ReleaseHoldRequest(hold_id=given.id))
+
+
+class OurAccounts:
+    """Whose a key is among our accounts: `registered` tells the account of a key, if any has it."""
+
+    def __init__(
+        self, stub: AccountsServiceAsyncStub, registered: Callable[[str], Awaitable[str]]
+    ) -> None:
+        self.accounts = stub
+        self.registered = registered
+
     async def account_of(self, key: Key) -> str:
         """Names the account that a key stands for: an account's random key is its own id."""
+        if account := await self.registered(key.value):
+            return account
         if key.kind is not KeyKind.RANDOM:
             return ""
         request = accounts.DescribeAccountRequest(account_id=key.value)
@@ -38,28 +106,28 @@ class AccountsLedger:
             return ""
         return key.value
 
-    async def credit(self, deposit: Deposit) -> None:
-        taken = Money(-deposit.amount.minor_units, deposit.amount.currency)
-        await self.accounts.PostEntry(
-            accounts.PostEntryRequest(
-                entry_id=deposit.id,
-                postings=(
-                    accounts.Posting(account_id=CLEARING, amount=wire.to_wire(taken)),
-                    accounts.Posting(
-                        account_id=deposit.account, amount=wire.to_wire(deposit.amount)
-                    ),
-                ),
-                transfer_id=deposit.id,
-                description=deposit.description,
-                counterparty="Pix",
-            )
-        )
+
+class NoRail:
+    """In production, while there is no provider: payments wait, and none settles in a sandbox."""
+
+    async def send(self, order: Order) -> Answer:
+        no_rail()
+
+    async def query(self, end_to_end_id: str) -> Answer | None:
+        no_rail()
+
+    async def answer(self, end_to_end_id: str, answer: Answer) -> None:
+        no_rail()
+
+    async def settled_on(self, day: date) -> list[Settlement]:
+        no_rail()
+
+    async def find(self, key: str) -> Holder | None:
+        no_rail()
+
+    async def taken(self, key: str) -> Holder | None:
+        no_rail()
 
 
-class Sandbox:
-    """Plays everybody outside: takes every payment but those whose key says otherwise."""
-
-    async def deliver(self, payment: Payment) -> None:
-        await asyncio.sleep(DELIVERY_S)
-        if code := outside_answer(payment.key):
-            raise FailedPrecondition(code, "The payee's bank refused the payment.")
+def no_rail() -> NoReturn:
+    raise Transient("NO_RAIL", "There is no provider of the rail yet.")

@@ -1,7 +1,6 @@
 """Keys, payments that go out, payments that come in. No gRPC, no NATS, no SQL.
 
-Keys and end-to-end ids have the forms of the central bank's manuals (DICT's key formats; the
-message catalogue's EndToEndId).
+Keys have the forms of the central bank's manuals (DICT's key formats).
 """
 
 from __future__ import annotations
@@ -9,19 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from hashlib import sha256
 from typing import Protocol
 from uuid import UUID, uuid5
 
 from stdnum.br import cnpj, cpf
 
-from mesh.clock import from_us
 from mesh.errors import AlreadyExists, InvalidArgument, NotFound, Violation
 from services.money import Money
 
-# The participants' numbers (ISPB): ours, and that of everybody else in the sandbox.
-OUR_ISPB = "90400888"
-OUTSIDE_ISPB = "00000208"
+from .rail import Kind, Order
 
 LOOPS = UUID("6b3f2c1e-8a57-5d0c-9a44-1f0f0c6a7d21")
 
@@ -33,10 +28,9 @@ PHONE = re.compile(r"\+[1-9][0-9]{7,14}")
 RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_EMAIL_CHARACTERS = 77
 
-# How the outside answers in the sandbox: the key says it.
-REJECTED = re.compile(r"reject-([a-z0-9_]{2,35})@sandbox\.example")
-
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+NO_ROLE = "UNSPECIFIED"
+# Whoever may pay may say how the company is paid.
+ACTING_ROLES = frozenset({"OWNER", "OPERATOR"})
 
 
 class KeyKind(StrEnum):
@@ -78,6 +72,11 @@ class Key:
         )
 
 
+def may_act(role: str) -> bool | None:
+    """Tells what a role allows; None if it is no part in the company at all."""
+    return None if role == NO_ROLE else role in ACTING_ROLES
+
+
 def known_account(account: str) -> str:
     if not account:
         raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
@@ -94,7 +93,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deposit:
-    """A payment that comes in, to an account of ours."""
+    """A payment that comes in, to an account of ours. `returned` is what was given back of it."""
 
     id: str
     request_id: str | None
@@ -103,8 +102,10 @@ class Deposit:
     description: str
     end_to_end_id: str
     created_at_us: int
+    txid: str = ""
     status: Status = Status.PENDING
     rejection_code: str = ""
+    returned: int = 0
 
     def must_repeat(self, earlier: Deposit) -> None:
         asked = (self.account, self.amount, self.description)
@@ -120,7 +121,10 @@ class Deposit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payment:
-    """A payment that goes out. `account` names the payee if it is an account of ours."""
+    """A payment that goes out. `account` names the payee if it is an account of ours.
+
+    `payer` is the account to which money goes that is given back; `returned` is how much was.
+    """
 
     id: str
     key: str
@@ -129,8 +133,11 @@ class Payment:
     description: str
     end_to_end_id: str
     created_at_us: int
+    payer: str = ""
+    txid: str = ""
     status: Status = Status.PENDING
     rejection_code: str = ""
+    returned: int = 0
 
     def must_be(self, key: str, amount: Money, description: str) -> None:
         if (self.key, self.amount, self.description) != (key, amount, description):
@@ -152,33 +159,27 @@ class Payment:
             description=self.description,
             end_to_end_id=self.end_to_end_id,
             created_at_us=self.created_at_us,
+            txid=self.txid,
+        )
+
+    def order(self) -> Order:
+        """Makes the message that pays it."""
+        return Order(
+            kind=Kind.PAYMENT,
+            end_to_end_id=self.end_to_end_id,
+            minor_units=self.amount.minor_units,
+            key=self.key,
         )
 
 
-def outside_answer(key: str) -> str | None:
-    """Tells the code with which the outside rejects a payment to a key; None if it takes it."""
-    rejected = REJECTED.fullmatch(key)
-    return rejected[1].upper() if rejected else None
-
-
-def end_to_end_id(ispb: str, created_at_us: int, payment_id: str) -> str:
-    """Names a payment on the rail: `E`, the sender's ISPB, the minute in UTC, eleven characters."""
-    number = int.from_bytes(sha256(payment_id.encode()).digest())
-    tail = "".join(BASE62[number // 62**place % 62] for place in range(11))
-    return f"E{ispb}{from_us(created_at_us):%Y%m%d%H%M}{tail}"
-
-
 class Ledger(Protocol):
-    """What a payment asks of the ledger. Asking twice for the same deposit is asking once."""
-
-    async def account_of(self, key: Key) -> str:
-        """Names the account of ours that a key stands for; empty if there is none."""
+    """What a payment asks of the ledger. Asking twice for the same entry is asking once."""
 
     async def credit(self, deposit: Deposit) -> None: ...
 
 
-class Outside(Protocol):
-    """The other participants of the rail."""
+class Accounts(Protocol):
+    """Whose a key is among our accounts."""
 
-    async def deliver(self, payment: Payment) -> None:
-        """Hands a payment over. Refused with the payee's code."""
+    async def account_of(self, key: Key) -> str:
+        """Names the account of ours that a key stands for; empty if there is none."""

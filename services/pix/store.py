@@ -1,87 +1,56 @@
-"""Where payments are kept, those that go out and those that come in."""
+"""Where payments and deposits are kept, and the copies of who may act for which account."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from sqlalchemy import BigInteger, CheckConstraint, MetaData, UniqueConstraint
-from sqlmodel import Field, SQLModel
-
 from bank.pix.v1 import events_pb2 as events
 from mesh.db import Row, UnitOfWork, sql
-from mesh.errors import NotFound
+from mesh.errors import NotFound, PermissionDenied
 from services import wire
 from services.money import Money
 
+from . import sandbox
 from .domain import Deposit, Payment, Status
+from .rail import Kind
 
 # Stored.
 DELIVER_PAYMENT = "deliver_payment"
 CREDIT_DEPOSIT = "credit_deposit"
 
-
-class Table(SQLModel):
-    """The base of this service's tables."""
-
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class PaymentRow(Table, table=True):
-    __tablename__ = "payments"
-    __table_args__ = (
-        UniqueConstraint("end_to_end_id", name="payments_end_to_end"),
-        CheckConstraint("minor_units > 0", name="payments_amount"),
-    )
-
-    id: str = Field(primary_key=True, max_length=36)
-    pix_key: str = Field(max_length=77)
-    account_id: str = Field(max_length=36)
-    minor_units: int = Field(sa_type=BigInteger)
-    currency: str = Field(max_length=3)
-    description: str = Field(max_length=140)
-    end_to_end_id: str = Field(max_length=32)
-    created_at_us: int = Field(sa_type=BigInteger)
-    status: str = Field(max_length=8)
-    rejection_code: str = Field(max_length=64)
-
-
-class DepositRow(Table, table=True):
-    __tablename__ = "deposits"
-    __table_args__ = (
-        UniqueConstraint("request_id", name="deposits_request"),
-        CheckConstraint("minor_units > 0", name="deposits_amount"),
-    )
-
-    id: str = Field(primary_key=True, max_length=36)
-    # Null for the other end of a payment of our own.
-    request_id: str | None = Field(max_length=255)
-    account_id: str = Field(max_length=36)
-    minor_units: int = Field(sa_type=BigInteger)
-    currency: str = Field(max_length=3)
-    description: str = Field(max_length=140)
-    end_to_end_id: str = Field(max_length=32)
-    created_at_us: int = Field(sa_type=BigInteger)
-    status: str = Field(max_length=8)
-    rejection_code: str = Field(max_length=64)
-
-
 KEEP_PAYMENT = sql(
     "INSERT INTO payments (id, pix_key, account_id, minor_units, currency, description,"
-    " end_to_end_id, created_at_us, status, rejection_code) VALUES (:id, :key, :account, :amount,"
-    " :currency, :description, :end_to_end_id, :created_at_us, :status, '')"
-    " ON CONFLICT (id) DO NOTHING"
+    " end_to_end_id, created_at_us, status, rejection_code, payer_account_id, txid, returned)"
+    " VALUES (:id, :key, :account, :amount, :currency, :description, :end_to_end_id,"
+    " :created_at_us, :status, '', :payer, :txid, 0) ON CONFLICT (id) DO NOTHING"
 )
 PAYMENT = sql("SELECT * FROM payments WHERE id = :id")
 END_PAYMENT = sql("UPDATE payments SET status = :status, rejection_code = :code WHERE id = :id")
 KEEP_DEPOSIT = sql(
     "INSERT INTO deposits (id, request_id, account_id, minor_units, currency, description,"
-    " end_to_end_id, created_at_us, status, rejection_code) VALUES (:id, :request_id, :account,"
-    " :amount, :currency, :description, :end_to_end_id, :created_at_us, :status, '')"
-    " ON CONFLICT (request_id) DO NOTHING"
+    " end_to_end_id, created_at_us, status, rejection_code, txid, returned) VALUES (:id,"
+    " :request_id, :account, :amount, :currency, :description, :end_to_end_id, :created_at_us,"
+    " :status, '', :txid, 0) ON CONFLICT DO NOTHING"
 )
 DEPOSIT = sql("SELECT * FROM deposits WHERE id = :id")
-REPEATED_DEPOSIT = sql("SELECT * FROM deposits WHERE request_id = :request_id")
+REPEATED_DEPOSIT = sql(
+    "SELECT * FROM deposits WHERE request_id = :request_id OR end_to_end_id = :end_to_end_id"
+)
 END_DEPOSIT = sql("UPDATE deposits SET status = :status, rejection_code = :code WHERE id = :id")
+
+ADD_ACCOUNT = sql(
+    "INSERT INTO accounts (id, company_id, is_open) VALUES (:id, :company, :is_open)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+CLOSE_ACCOUNT = sql("UPDATE accounts SET is_open = :is_open WHERE id = :id")
+SET_MEMBER = sql(
+    "INSERT INTO memberships (user_id, company_id, may_act) VALUES (:user, :company, :may_act)"
+    " ON CONFLICT (user_id, company_id) DO UPDATE SET may_act = excluded.may_act"
+)
+COMPANY = sql(
+    "SELECT company_id, may_act, is_open FROM accounts JOIN memberships USING (company_id)"
+    " WHERE accounts.id = :account AND user_id = :user AND may_act IS NOT NULL"
+)
+ACCOUNT_OF_KEY = sql("SELECT account_id FROM keys WHERE pix_key = :key AND status = 'active'")
+OWNER_COMPANY = sql("SELECT company_id FROM accounts WHERE id = :account")
 
 
 async def find_payment(work: UnitOfWork, payment_id: str) -> Payment | None:
@@ -109,6 +78,8 @@ async def keep_payment(work: UnitOfWork, payment: Payment) -> Payment:
         end_to_end_id=payment.end_to_end_id,
         created_at_us=payment.created_at_us,
         status=payment.status,
+        payer=payment.payer,
+        txid=payment.txid,
     )
     if kept:
         work.start(DELIVER_PAYMENT, payment.id, entity=payment)
@@ -142,9 +113,15 @@ async def keep_deposit(work: UnitOfWork, deposit: Deposit) -> tuple[Deposit, boo
     Tells the deposit, and whether it is new.
     """
     if await insert_deposit(work, deposit):
+        amount, now = deposit.amount.minor_units, deposit.created_at_us
+        await sandbox.arrive(work, Kind.PAYMENT, deposit.end_to_end_id, "", amount, now)
         work.start(CREDIT_DEPOSIT, deposit.id, entity=deposit)
         return deposit, True
-    row = await work.fetch_one(REPEATED_DEPOSIT, request_id=deposit.request_id)
+    row = await work.fetch_one(
+        REPEATED_DEPOSIT,
+        request_id=deposit.request_id,
+        end_to_end_id=deposit.end_to_end_id,
+    )
     earlier = to_deposit(row)
     deposit.must_repeat(earlier)
     return earlier, False
@@ -163,6 +140,7 @@ async def insert_deposit(work: UnitOfWork, deposit: Deposit) -> bool:
             end_to_end_id=deposit.end_to_end_id,
             created_at_us=deposit.created_at_us,
             status=deposit.status,
+            txid=deposit.txid,
         )
     )
 
@@ -181,6 +159,47 @@ async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> Deposit:
     return deposit
 
 
+async def open_account(work: UnitOfWork, account_id: str, company_id: str) -> None:
+    await work.execute(ADD_ACCOUNT, id=account_id, company=company_id, is_open=True)
+
+
+async def close_account(work: UnitOfWork, account_id: str) -> None:
+    await work.execute(CLOSE_ACCOUNT, id=account_id, is_open=False)
+
+
+async def set_member(work: UnitOfWork, user_id: str, company_id: str, may_act: bool | None) -> None:
+    await work.execute(SET_MEMBER, user=user_id, company=company_id, may_act=may_act)
+
+
+async def company_to_act_for(work: UnitOfWork, account_id: str, user_id: str) -> str:
+    """Names the company of an account that the user may act for, and that is open.
+
+    Raises `NotFound` for what is another's, or `PermissionDenied`.
+    """
+    row = await work.fetch_one(COMPANY, account=account_id, user=user_id)
+    if row is None or not row["is_open"]:
+        raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
+    must_be_allowed(bool(row["may_act"]))
+    return str(row["company_id"])
+
+
+async def account_of_key(work: UnitOfWork, key: str) -> str:
+    """Names the account that has registered a key; empty if none has."""
+    row = await work.fetch_one(ACCOUNT_OF_KEY, key=key)
+    return str(row["account_id"]) if row else ""
+
+
+async def company_of(work: UnitOfWork, account_id: str) -> str:
+    """Names the company of an account of ours; empty if there is none."""
+    row = await work.fetch_one(OWNER_COMPANY, account=account_id)
+    return str(row["company_id"]) if row else ""
+
+
+def must_be_allowed(allowed: bool) -> None:
+    if not allowed:
+        raise PermissionDenied("ROLE_MAY_NOT_ACT", "Your role does not allow you to do this.")
+
+
 def to_payment(row: Row) -> Payment:
     return Payment(
         id=row["id"],
@@ -192,6 +211,9 @@ def to_payment(row: Row) -> Payment:
         created_at_us=row["created_at_us"],
         status=Status(row["status"]),
         rejection_code=row["rejection_code"],
+        payer=row["payer_account_id"],
+        txid=row["txid"],
+        returned=row["returned"],
     )
 
 
@@ -208,6 +230,8 @@ def to_deposit(row: Row | None) -> Deposit:
         created_at_us=row["created_at_us"],
         status=Status(row["status"]),
         rejection_code=row["rejection_code"],
+        txid=row["txid"],
+        returned=row["returned"],
     )
 
 
@@ -217,4 +241,5 @@ def received(deposit: Deposit) -> events.PixReceived:
         account_id=deposit.account,
         amount=wire.to_wire(deposit.amount),
         end_to_end_id=deposit.end_to_end_id,
+        txid=deposit.txid,
     )

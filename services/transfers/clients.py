@@ -95,6 +95,7 @@ class PixRail:
             pix_key=transfer.pix_key,
             amount=wire.to_wire(transfer.amount),
             description=transfer.description,
+            payer_account_id=transfer.payer,
         )
         payment = (await self.pix.SendPayment(request)).payment
         if payment.status == pix.PAYMENT_STATUS_REJECTED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -28,7 +27,7 @@ COUNT_SAGAS = sql("SELECT COUNT(*) AS n FROM sagas")
 _ids = count(1)
 
 
-def seal(event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:
+def seal(event: Message, version: int) -> Envelope:
     return Envelope(
         event_id=f"event-{next(_ids)}",
         subject="bank.test.v1.Moved.a",

@@ -157,13 +157,7 @@ class CanaryController:
         policy = pb.MeshPolicy()
         policy.CopyFrom(current.policy)
         of_service(policy, changed.service).CopyFrom(changed)
-        await self._book.append(
-            policy,
-            author=AUTHOR,
-            reason=reason,
-            expected=current.revision,
-            forced=current.forced,
-        )
+        await self._book.append(policy, author=AUTHOR, reason=reason, expected=current.revision)
 
     def _status(self, told: pb.ServicePolicy) -> pb.CanaryStatus:
         canary = told.canary

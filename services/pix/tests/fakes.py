@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import TypeVar
 
-from mesh.errors import FailedPrecondition
+from mesh.errors import FailedPrecondition, Transient
 from mesh.ids import new_id
 from services.money import Money
-from services.pix.domain import Deposit, Key, Payment, outside_answer
+from services.pix.domain import Deposit, Payment
+from services.pix.rail import Answer, Holder, Order, Outcome, Settlement
 
 T = TypeVar("T")
 
@@ -40,14 +42,19 @@ def a_deposit(request_id: str | None = None) -> Deposit:
 
 
 class FakeJournal:
-    """Takes each step as it comes."""
+    """Takes each step as it comes, and again until it has an answer."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self.asked_again = 0
 
     async def step(self, name: str, action: Callable[[T], Awaitable[None]], argument: T, /) -> None:
         self.steps.append(name)
-        await action(argument)
+        while True:
+            try:
+                return await action(argument)
+            except Transient:
+                self.asked_again += 1
 
 
 class FakeLedger:
@@ -57,18 +64,40 @@ class FakeLedger:
         self.closed = closed
         self.credited: list[str] = []
 
-    async def account_of(self, key: Key) -> str:
-        return key.value if key.value == "account" else ""
-
     async def credit(self, deposit: Deposit) -> None:
         if self.closed:
             raise FailedPrecondition("ACCOUNT_CLOSED", "The account is closed.")
         self.credited.append(deposit.id)
 
 
-class FakeOutside:
-    """The sandbox without its delay."""
+class FakeRail:
+    """A rail that answers what it is told to: `first` at once, `then` each time it is asked."""
 
-    async def deliver(self, payment: Payment) -> None:
-        if code := outside_answer(payment.key):
-            raise FailedPrecondition(code, "The payee's bank refused the payment.")
+    def __init__(self, first: Answer, *then: Answer | None) -> None:
+        self.first = first
+        self.then = list(then)
+        self.sent: list[str] = []
+        self.answered: dict[str, Answer] = {}
+
+    async def send(self, order: Order) -> Answer:
+        self.sent.append(order.end_to_end_id)
+        return self.first
+
+    async def query(self, end_to_end_id: str) -> Answer | None:
+        return self.then.pop(0)
+
+    async def answer(self, end_to_end_id: str, answer: Answer) -> None:
+        self.answered[end_to_end_id] = answer
+
+    async def settled_on(self, day: date) -> list[Settlement]:
+        return []
+
+    async def find(self, key: str) -> Holder | None:
+        return None
+
+    async def taken(self, key: str) -> Holder | None:
+        return None
+
+
+SETTLED = Answer(Outcome.SETTLED)
+UNKNOWN = Answer(Outcome.UNKNOWN)

@@ -4,121 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bank.accounts.v1 import accounts_pb2 as accounts
-from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
-from bank.money.v1.money_pb2 import Money
 from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.events_pb2 import PixPaymentRejected, PixPaymentSettled, PixReceived
-from bank.pix.v1.pix_pb2_grpc import PixServiceStub
 from mesh.errors import (
     AlreadyExists,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
 )
 from mesh.ids import new_id
-from mesh.testing.harness import Running, running
-from mesh.testing.waiting import eventually
-from services.pix.app import build
 
-if TYPE_CHECKING:
-    from bank.pix.v1.pix_pb2_grpc import PixServiceAsyncStub
-
-AMOUNT = Money(minor_units=100, currency_code="BRL")
-
-
-class Accounts(AccountsServiceServicer):
-    """A ledger that knows some accounts, and has closed some of them."""
-
-    def __init__(self) -> None:
-        self.known: set[str] = set()
-        self.closed: set[str] = set()
-        self.entries: dict[str, accounts.PostEntryRequest] = {}
-
-    def open(self) -> str:
-        account_id = new_id()
-        self.known.add(account_id)
-        return account_id
-
-    async def DescribeAccount(
-        self, request: accounts.DescribeAccountRequest, context: Any
-    ) -> accounts.DescribeAccountResponse:
-        if request.account_id not in self.known:
-            raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
-        return accounts.DescribeAccountResponse(currency_code="BRL")
-
-    async def PostEntry(
-        self, request: accounts.PostEntryRequest, context: Any
-    ) -> accounts.PostEntryResponse:
-        if self.closed & {posting.account_id for posting in request.postings}:
-            raise FailedPrecondition("ACCOUNT_CLOSED", "The account is closed.")
-        self.entries[request.entry_id] = request
-        return accounts.PostEntryResponse()
-
-    def PlaceHold(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def PostHold(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def ReleaseHold(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def ReverseEntry(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def GetAccount(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def ListAccounts(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def CloseAccount(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-    def VerifyLedger(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
-
-@dataclass
-class Rail:
-    """The service and its ledger, as transfers and the outside meet it."""
-
-    service: Running
-    ledger: Accounts
-    transfers: PixServiceAsyncStub
-    outside: PixServiceAsyncStub
-
-    async def sent(self, request: pb.SendPaymentRequest) -> pb.Payment:
-        """Sends a payment, and asks until the rail has answered."""
-        payment = (await self.transfers.SendPayment(request)).payment
-
-        async def is_answered() -> bool:
-            nonlocal payment
-            payment = (await self.transfers.SendPayment(request)).payment
-            return payment.status != pb.PAYMENT_STATUS_PENDING
-
-        await eventually(is_answered)
-        return payment
+from .rig import AMOUNT, Rail, a_rail
 
 
 @pytest.fixture
 async def rail(tmp_path: Path) -> AsyncIterator[Rail]:
-    ledger = Accounts()
-    async with running(build, tmp_path, peers={"accounts": [ledger]}) as service:
-        yield Rail(
-            service,
-            ledger,
-            service.stub(PixServiceStub, workload="transfers"),
-            service.stub(PixServiceStub),
-        )
+    async with a_rail(tmp_path) as rail:
+        yield rail
 
 
 def payment(key: str) -> pb.SendPaymentRequest:
@@ -242,3 +148,42 @@ async def test_a_deposit_to_nobody_is_refused_and_one_to_a_closed_account_sent_b
 
     assert (made.status, made.rejection_code) == (pb.PAYMENT_STATUS_REJECTED, "ACCOUNT_CLOSED")
     assert await rail.service.told(PixReceived) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "code"),
+    [
+        ("timeout-settled@sandbox.example", pb.PAYMENT_STATUS_SETTLED, ""),
+        ("timeout-rejected-AB09@sandbox.example", pb.PAYMENT_STATUS_REJECTED, "AB09"),
+        ("lost@sandbox.example", pb.PAYMENT_STATUS_SETTLED, ""),
+        ("duplicate@sandbox.example", pb.PAYMENT_STATUS_SETTLED, ""),
+        ("delay-1100@sandbox.example", pb.PAYMENT_STATUS_SETTLED, ""),
+        ("unknown-1@sandbox.example", pb.PAYMENT_STATUS_REJECTED, "AC03"),
+    ],
+)
+async def test_an_outcome_that_is_not_known_is_asked_for(
+    rail: Rail, key: str, status: pb.PaymentStatus.ValueType, code: str
+) -> None:
+    ended = await rail.sent(payment(key))
+
+    assert (ended.status, ended.rejection_code) == (status, code)
+
+
+async def test_a_message_that_comes_twice_is_one_deposit(rail: Rail) -> None:
+    request = deposit(rail.ledger.open())
+    request.end_to_end_id = "E0000020820260304050600000000001"
+
+    first, second = [(await rail.outside.CreateDeposit(request)).deposit for _ in range(2)]
+
+    assert first == second
+    assert first.end_to_end_id == request.end_to_end_id
+    assert len(rail.ledger.entries) == 1
+
+
+async def test_a_deposit_needs_an_amount(rail: Rail) -> None:
+    request = deposit(rail.ledger.open())
+    request.ClearField("amount")
+
+    with pytest.raises(InvalidArgument) as caught:
+        await rail.outside.CreateDeposit(request)
+    assert caught.value.violations[0].field == "amount"

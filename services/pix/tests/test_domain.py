@@ -1,26 +1,16 @@
-"""Keys, ids, and what the outside says."""
+"""Keys, and payments that keep their identity."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.clock import to_us
 from mesh.errors import AlreadyExists, InvalidArgument
 from services.money import Money
-from services.pix.domain import (
-    OUR_ISPB,
-    Key,
-    KeyKind,
-    Status,
-    end_to_end_id,
-    outside_answer,
-)
+from services.pix.domain import Key, KeyKind, Status
 
 from .fakes import a_payment
 
@@ -77,20 +67,6 @@ def test_a_key_is_known_by_its_own_form(written: str) -> None:
     except InvalidArgument:
         return
     assert Key.parse(key.value) == key
-
-
-def test_an_end_to_end_id_has_the_official_form() -> None:
-    at = to_us(datetime(2026, 3, 4, 5, 6, 59, tzinfo=UTC))
-
-    made = end_to_end_id(OUR_ISPB, at, "one")
-
-    assert re.fullmatch(rf"E{OUR_ISPB}202603040506[0-9A-Za-z]{{11}}", made)
-    assert made == end_to_end_id(OUR_ISPB, at, "one") != end_to_end_id(OUR_ISPB, at, "two")
-
-
-def test_the_outside_says_what_the_key_tells_it_to() -> None:
-    assert outside_answer(Key.parse("reject-AC03@sandbox.example").value) == "AC03"
-    assert outside_answer("ana@example.com") is None
 
 
 def test_an_id_names_one_payment() -> None:

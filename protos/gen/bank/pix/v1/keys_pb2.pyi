@@ -256,7 +256,9 @@ class PixClaim(message.Message):
 
     @builtins.property
     def completion_ends_at(self) -> timestamp_pb2.Timestamp:
-        """When the claim ends by itself if it is not completed."""
+        """Until when a holder who never answered may still object: fourteen days. Then the key may be taken
+        over; after thirty days the claim lapses.
+        """
 
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:

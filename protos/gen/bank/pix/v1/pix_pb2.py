@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nk/pix/v1/pix.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\xa0\x01\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.bank.pix.v1.PaymentStatus\x12\x16\n\x0erejection_code\x18\x04 \x01(\t\x12&\n\x08returned\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\"\xe6\x01\n\x12SendPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07pix_key\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12q\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\"<\n\x13SendPaymentResponse\x12%\n\x07payment\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\";\n\x12GetPaymentResponse\x12%\n\x07payment\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Payment\"\xf0\x02\n\x14\x43reateDepositRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1e\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1f\n\x07pix_key\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x00\x12 \n\x07\x62r_code\x18\x07 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x04H\x00\x12n\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x35\n\x04wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x04\x32\x00\x42\x0e\n\x05payee\x12\x05\xbaH\x02\x08\x01\"\xc0\x01\n\x07\x44\x65posit\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.bank.pix.v1.PaymentStatus\x12\x15\n\rend_to_end_id\x18\x05 \x01(\t\x12\x16\n\x0erejection_code\x18\x06 \x01(\t\x12\x0c\n\x04txid\x18\x07 \x01(\t\">\n\x15\x43reateDepositResponse\x12%\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Deposit*\x84\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1a\n\x16PAYMENT_STATUS_SETTLED\x10\x02\x12\x1b\n\x17PAYMENT_STATUS_REJECTED\x10\x03\x32\xf6\x02\n\nPixService\x12j\n\x0bSendPayment\x12\x1f.bank.pix.v1.SendPaymentRequest\x1a .bank.pix.v1.SendPaymentResponse\"\x18\x90\x02\x02\xaa\xbb\x18\x11\n\x02\x08\x02\x10\x04\x1a\ttransfers\x12q\n\nGetPayment\x12\x1e.bank.pix.v1.GetPaymentRequest\x1a\x1f.bank.pix.v1.GetPaymentResponse\"\"\x90\x02\x01\xaa\xbb\x18\x1b\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x08operator\x12\x88\x01\n\rCreateDeposit\x12!.bank.pix.v1.CreateDepositRequest\x1a\".bank.pix.v1.CreateDepositResponse\"0\x90\x02\x02\xaa\xbb\x18\n\n\x02\x08\x05\x10\x01\x38\x02@\x01\x82\xd3\xe4\x93\x02\x19\"\x14/sandbox/v1/deposits:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nk/pix/v1/pix.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\xa0\x01\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x15\n\rend_to_end_id\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.bank.pix.v1.PaymentStatus\x12\x16\n\x0erejection_code\x18\x04 \x01(\t\x12&\n\x08returned\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\"\xb7\x02\n\x12SendPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07pix_key\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12q\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBK\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\xc8\x01\x01\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12%\n\x10payer_account_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12(\n\x04txid\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[A-Za-z0-9]{0,35}$\"<\n\x13SendPaymentResponse\x12%\n\x07payment\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\";\n\x12GetPaymentResponse\x12%\n\x07payment\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Payment\"\xbc\x03\n\x14\x43reateDepositRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1e\n\naccount_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\x1f\n\x07pix_key\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x00\x12 \n\x07\x62r_code\x18\x07 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x08\x18\x80\x04H\x00\x12n\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x12\x35\n\x04wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x04\x32\x00\x12J\n\rend_to_end_id\x18\x08 \x01(\tB3\xbaH0r.2,^(E[0-9A-Za-z]{8}[0-9]{12}[0-9A-Za-z]{11})?$B\x0e\n\x05payee\x12\x05\xbaH\x02\x08\x01\"\xc0\x01\n\x07\x44\x65posit\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.bank.pix.v1.PaymentStatus\x12\x15\n\rend_to_end_id\x18\x05 \x01(\t\x12\x16\n\x0erejection_code\x18\x06 \x01(\t\x12\x0c\n\x04txid\x18\x07 \x01(\t\">\n\x15\x43reateDepositResponse\x12%\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x14.bank.pix.v1.Deposit*\x84\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1a\n\x16PAYMENT_STATUS_SETTLED\x10\x02\x12\x1b\n\x17PAYMENT_STATUS_REJECTED\x10\x03\x32\xf6\x02\n\nPixService\x12j\n\x0bSendPayment\x12\x1f.bank.pix.v1.SendPaymentRequest\x1a .bank.pix.v1.SendPaymentResponse\"\x18\x90\x02\x02\xaa\xbb\x18\x11\n\x02\x08\x02\x10\x04\x1a\ttransfers\x12q\n\nGetPayment\x12\x1e.bank.pix.v1.GetPaymentRequest\x1a\x1f.bank.pix.v1.GetPaymentResponse\"\"\x90\x02\x01\xaa\xbb\x18\x1b\n\x02\x08\x02\x10\x04\x1a\ttransfers\x1a\x08operator\x12\x88\x01\n\rCreateDeposit\x12!.bank.pix.v1.CreateDepositRequest\x1a\".bank.pix.v1.CreateDepositResponse\"0\x90\x02\x02\xaa\xbb\x18\n\n\x02\x08\x05\x10\x01\x38\x02@\x01\x82\xd3\xe4\x93\x02\x19\"\x14/sandbox/v1/deposits:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDPAYMENTREQUEST'].fields_by_name['amount']._serialized_options = b'\272HH\272\001B\n\017amount.positive\022\031must be more than nothing\032\024this.minor_units > 0\310\001\001'
   _globals['_SENDPAYMENTREQUEST'].fields_by_name['description']._loaded_options = None
   _globals['_SENDPAYMENTREQUEST'].fields_by_name['description']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
+  _globals['_SENDPAYMENTREQUEST'].fields_by_name['payer_account_id']._loaded_options = None
+  _globals['_SENDPAYMENTREQUEST'].fields_by_name['payer_account_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SENDPAYMENTREQUEST'].fields_by_name['txid']._loaded_options = None
+  _globals['_SENDPAYMENTREQUEST'].fields_by_name['txid']._serialized_options = b'\272H\027r\0252\023^[A-Za-z0-9]{0,35}$'
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CREATEDEPOSITREQUEST'].oneofs_by_name['payee']._loaded_options = None
@@ -62,30 +66,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEDEPOSITREQUEST'].fields_by_name['description']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
   _globals['_CREATEDEPOSITREQUEST'].fields_by_name['wait']._loaded_options = None
   _globals['_CREATEDEPOSITREQUEST'].fields_by_name['wait']._serialized_options = b'\272H\t\252\001\006\"\002\010\0042\000'
+  _globals['_CREATEDEPOSITREQUEST'].fields_by_name['end_to_end_id']._loaded_options = None
+  _globals['_CREATEDEPOSITREQUEST'].fields_by_name['end_to_end_id']._serialized_options = b'\272H0r.2,^(E[0-9A-Za-z]{8}[0-9]{12}[0-9A-Za-z]{11})?$'
   _globals['_PIXSERVICE'].methods_by_name['SendPayment']._loaded_options = None
   _globals['_PIXSERVICE'].methods_by_name['SendPayment']._serialized_options = b'\220\002\002\252\273\030\021\n\002\010\002\020\004\032\ttransfers'
   _globals['_PIXSERVICE'].methods_by_name['GetPayment']._loaded_options = None
   _globals['_PIXSERVICE'].methods_by_name['GetPayment']._serialized_options = b'\220\002\001\252\273\030\033\n\002\010\002\020\004\032\ttransfers\032\010operator'
   _globals['_PIXSERVICE'].methods_by_name['CreateDeposit']._loaded_options = None
   _globals['_PIXSERVICE'].methods_by_name['CreateDeposit']._serialized_options = b'\220\002\002\252\273\030\n\n\002\010\005\020\0018\002@\001\202\323\344\223\002\031\"\024/sandbox/v1/deposits:\001*'
-  _globals['_PAYMENTSTATUS']._serialized_start=1383
-  _globals['_PAYMENTSTATUS']._serialized_end=1515
+  _globals['_PAYMENTSTATUS']._serialized_start=1540
+  _globals['_PAYMENTSTATUS']._serialized_end=1672
   _globals['_PAYMENT']._serialized_start=183
   _globals['_PAYMENT']._serialized_end=343
   _globals['_SENDPAYMENTREQUEST']._serialized_start=346
-  _globals['_SENDPAYMENTREQUEST']._serialized_end=576
-  _globals['_SENDPAYMENTRESPONSE']._serialized_start=578
-  _globals['_SENDPAYMENTRESPONSE']._serialized_end=638
-  _globals['_GETPAYMENTREQUEST']._serialized_start=640
-  _globals['_GETPAYMENTREQUEST']._serialized_end=689
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=691
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=750
-  _globals['_CREATEDEPOSITREQUEST']._serialized_start=753
-  _globals['_CREATEDEPOSITREQUEST']._serialized_end=1121
-  _globals['_DEPOSIT']._serialized_start=1124
-  _globals['_DEPOSIT']._serialized_end=1316
-  _globals['_CREATEDEPOSITRESPONSE']._serialized_start=1318
-  _globals['_CREATEDEPOSITRESPONSE']._serialized_end=1380
-  _globals['_PIXSERVICE']._serialized_start=1518
-  _globals['_PIXSERVICE']._serialized_end=1892
+  _globals['_SENDPAYMENTREQUEST']._serialized_end=657
+  _globals['_SENDPAYMENTRESPONSE']._serialized_start=659
+  _globals['_SENDPAYMENTRESPONSE']._serialized_end=719
+  _globals['_GETPAYMENTREQUEST']._serialized_start=721
+  _globals['_GETPAYMENTREQUEST']._serialized_end=770
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=772
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=831
+  _globals['_CREATEDEPOSITREQUEST']._serialized_start=834
+  _globals['_CREATEDEPOSITREQUEST']._serialized_end=1278
+  _globals['_DEPOSIT']._serialized_start=1281
+  _globals['_DEPOSIT']._serialized_end=1473
+  _globals['_CREATEDEPOSITRESPONSE']._serialized_start=1475
+  _globals['_CREATEDEPOSITRESPONSE']._serialized_end=1537
+  _globals['_PIXSERVICE']._serialized_start=1675
+  _globals['_PIXSERVICE']._serialized_end=2049
 # @@protoc_insertion_point(module_scope)

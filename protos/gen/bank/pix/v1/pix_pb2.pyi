@@ -94,12 +94,20 @@ class SendPaymentRequest(message.Message):
     PIX_KEY_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    PAYER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    TXID_FIELD_NUMBER: builtins.int
     payment_id: builtins.str
     """Chosen by the caller, a UUID. Asking twice with the same id is asking once."""
     pix_key: builtins.str
     """The payee's key."""
     description: builtins.str
     """What the payer wrote."""
+    payer_account_id: builtins.str
+    """The account that pays: money that the other bank gives back goes there. Empty: none is taken
+    back.
+    """
+    txid: builtins.str
+    """What names the payment at the payee's (txid), if a code told it."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much; more than nothing."""
@@ -111,10 +119,12 @@ class SendPaymentRequest(message.Message):
         pix_key: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
         description: builtins.str = ...,
+        payer_account_id: builtins.str = ...,
+        txid: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "payment_id", b"payment_id", "pix_key", b"pix_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "payer_account_id", b"payer_account_id", "payment_id", b"payment_id", "pix_key", b"pix_key", "txid", b"txid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,6 +205,7 @@ class CreateDepositRequest(message.Message):
     AMOUNT_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     WAIT_FIELD_NUMBER: builtins.int
+    END_TO_END_ID_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Names the request (AIP-155). Asking twice with the same id is asking once."""
     account_id: builtins.str
@@ -205,6 +216,8 @@ class CreateDepositRequest(message.Message):
     """A code of the account, as read from a screen."""
     description: builtins.str
     """What the payer wrote."""
+    end_to_end_id: builtins.str
+    """The rail's own id. Empty: a new one. A message that comes twice is one payment."""
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """How much; more than nothing. Absent: what the code says."""
@@ -223,10 +236,11 @@ class CreateDepositRequest(message.Message):
         amount: money_pb2.Money | None = ...,
         description: builtins.str = ...,
         wait: duration_pb2.Duration | None = ...,
+        end_to_end_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "br_code", b"br_code", "payee", b"payee", "pix_key", b"pix_key", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "br_code", b"br_code", "description", b"description", "payee", b"payee", "pix_key", b"pix_key", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "br_code", b"br_code", "description", b"description", "end_to_end_id", b"end_to_end_id", "payee", b"payee", "pix_key", b"pix_key", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_payee: _TypeAlias = typing.Literal["account_id", "pix_key", "br_code"]  # noqa: Y015
     _WhichOneofArgType_payee: _TypeAlias = typing.Literal["payee", b"payee"]  # noqa: Y015

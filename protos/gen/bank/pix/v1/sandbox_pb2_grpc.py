@@ -45,21 +45,6 @@ class PixSandboxServiceStub:
                 request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.GetRailBehaviourRequest.SerializeToString,
                 response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.GetRailBehaviourResponse.FromString,
                 _registered_method=True)
-        self.SetDirectoryEntry = channel.unary_unary(
-                '/bank.pix.v1.PixSandboxService/SetDirectoryEntry',
-                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
-                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
-                _registered_method=True)
-        self.CreateOutsideClaim = channel.unary_unary(
-                '/bank.pix.v1.PixSandboxService/CreateOutsideClaim',
-                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.SerializeToString,
-                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.FromString,
-                _registered_method=True)
-        self.PlayClaim = channel.unary_unary(
-                '/bank.pix.v1.PixSandboxService/PlayClaim',
-                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.SerializeToString,
-                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.FromString,
-                _registered_method=True)
         self.CreateOutsideReturn = channel.unary_unary(
                 '/bank.pix.v1.PixSandboxService/CreateOutsideReturn',
                 request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideReturnRequest.SerializeToString,
@@ -85,27 +70,6 @@ class PixSandboxServiceServicer:
 
     def GetRailBehaviour(self, request, context):
         """Tells how the rail treats payments.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetDirectoryEntry(self, request, context):
-        """Registers a key at another bank.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateOutsideClaim(self, request, context):
-        """Plays another bank: one of its customers claims a key of ours.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PlayClaim(self, request, context):
-        """Plays a claim's other side, or the end of its waiting period.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,21 +101,6 @@ def add_PixSandboxServiceServicer_to_server(servicer, server):
                     servicer.GetRailBehaviour,
                     request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.GetRailBehaviourRequest.FromString,
                     response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.GetRailBehaviourResponse.SerializeToString,
-            ),
-            'SetDirectoryEntry': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetDirectoryEntry,
-                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.FromString,
-                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.SerializeToString,
-            ),
-            'CreateOutsideClaim': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateOutsideClaim,
-                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.FromString,
-                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.SerializeToString,
-            ),
-            'PlayClaim': grpc.unary_unary_rpc_method_handler(
-                    servicer.PlayClaim,
-                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.FromString,
-                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.SerializeToString,
             ),
             'CreateOutsideReturn': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateOutsideReturn,
@@ -230,87 +179,6 @@ class PixSandboxService:
             _registered_method=True)
 
     @staticmethod
-    def SetDirectoryEntry(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/bank.pix.v1.PixSandboxService/SetDirectoryEntry',
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateOutsideClaim(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/bank.pix.v1.PixSandboxService/CreateOutsideClaim',
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.SerializeToString,
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PlayClaim(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/bank.pix.v1.PixSandboxService/PlayClaim',
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.SerializeToString,
-            bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def CreateOutsideReturn(request,
             target,
             options=(),
@@ -354,6 +222,170 @@ class PixSandboxService:
             '/bank.pix.v1.PixSandboxService/GetSettlementFile',
             bank_dot_pix_dot_v1_dot_sandbox__pb2.GetSettlementFileRequest.SerializeToString,
             bank_dot_pix_dot_v1_dot_sandbox__pb2.GetSettlementFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class PixDirectorySandboxServiceStub:
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.SetDirectoryEntry = channel.unary_unary(
+                '/bank.pix.v1.PixDirectorySandboxService/SetDirectoryEntry',
+                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
+                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
+                _registered_method=True)
+        self.CreateOutsideClaim = channel.unary_unary(
+                '/bank.pix.v1.PixDirectorySandboxService/CreateOutsideClaim',
+                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.SerializeToString,
+                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.FromString,
+                _registered_method=True)
+        self.PlayClaim = channel.unary_unary(
+                '/bank.pix.v1.PixDirectorySandboxService/PlayClaim',
+                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.SerializeToString,
+                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.FromString,
+                _registered_method=True)
+
+
+class PixDirectorySandboxServiceServicer:
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production.
+    """
+
+    def SetDirectoryEntry(self, request, context):
+        """Registers a key at another bank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOutsideClaim(self, request, context):
+        """Plays another bank: one of its customers claims a key of ours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlayClaim(self, request, context):
+        """Plays a claim's other side, or the end of its waiting period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PixDirectorySandboxServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'SetDirectoryEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDirectoryEntry,
+                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.FromString,
+                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.SerializeToString,
+            ),
+            'CreateOutsideClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOutsideClaim,
+                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.FromString,
+                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.SerializeToString,
+            ),
+            'PlayClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlayClaim,
+                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.FromString,
+                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'bank.pix.v1.PixDirectorySandboxService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('bank.pix.v1.PixDirectorySandboxService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class PixDirectorySandboxService:
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production.
+    """
+
+    @staticmethod
+    def SetDirectoryEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.pix.v1.PixDirectorySandboxService/SetDirectoryEntry',
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOutsideClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.pix.v1.PixDirectorySandboxService/CreateOutsideClaim',
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.SerializeToString,
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlayClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.pix.v1.PixDirectorySandboxService/PlayClaim',
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimRequest.SerializeToString,
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.PlayClaimResponse.FromString,
             options,
             channel_credentials,
             insecure,

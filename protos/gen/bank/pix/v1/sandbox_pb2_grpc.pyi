@@ -37,12 +37,6 @@ class PixSandboxServiceStub:
     """Says how the rail treats payments whose key does not say it, from now on."""
     GetRailBehaviour: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetRailBehaviourRequest, _sandbox_pb2.GetRailBehaviourResponse]
     """Tells how the rail treats payments."""
-    SetDirectoryEntry: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]
-    """Registers a key at another bank."""
-    CreateOutsideClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]
-    """Plays another bank: one of its customers claims a key of ours."""
-    PlayClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]
-    """Plays a claim's other side, or the end of its waiting period."""
     CreateOutsideReturn: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideReturnRequest, _sandbox_pb2.CreateOutsideReturnResponse]
     """Plays another bank: it gives back a payment that was sent to it, whole or in parts."""
     GetSettlementFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSettlementFileRequest, _sandbox_pb2.GetSettlementFileResponse]
@@ -57,12 +51,6 @@ class PixSandboxServiceAsyncStub(PixSandboxServiceStub):
     """Says how the rail treats payments whose key does not say it, from now on."""
     GetRailBehaviour: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetRailBehaviourRequest, _sandbox_pb2.GetRailBehaviourResponse]  # type: ignore[assignment]
     """Tells how the rail treats payments."""
-    SetDirectoryEntry: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]  # type: ignore[assignment]
-    """Registers a key at another bank."""
-    CreateOutsideClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]  # type: ignore[assignment]
-    """Plays another bank: one of its customers claims a key of ours."""
-    PlayClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]  # type: ignore[assignment]
-    """Plays a claim's other side, or the end of its waiting period."""
     CreateOutsideReturn: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideReturnRequest, _sandbox_pb2.CreateOutsideReturnResponse]  # type: ignore[assignment]
     """Plays another bank: it gives back a payment that was sent to it, whole or in parts."""
     GetSettlementFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSettlementFileRequest, _sandbox_pb2.GetSettlementFileResponse]  # type: ignore[assignment]
@@ -88,6 +76,53 @@ class PixSandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells how the rail treats payments."""
 
     @_abc_1.abstractmethod
+    def CreateOutsideReturn(
+        self,
+        request: _sandbox_pb2.CreateOutsideReturnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CreateOutsideReturnResponse, _abc.Awaitable[_sandbox_pb2.CreateOutsideReturnResponse]]:
+        """Plays another bank: it gives back a payment that was sent to it, whole or in parts."""
+
+    @_abc_1.abstractmethod
+    def GetSettlementFile(
+        self,
+        request: _sandbox_pb2.GetSettlementFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.GetSettlementFileResponse, _abc.Awaitable[_sandbox_pb2.GetSettlementFileResponse]]:
+        """Gets the rail's settlement file of a day: every message that moved money, one to a line."""
+
+def add_PixSandboxServiceServicer_to_server(servicer: PixSandboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PixDirectorySandboxServiceStub:
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PixDirectorySandboxServiceAsyncStub: ...
+    SetDirectoryEntry: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]
+    """Registers a key at another bank."""
+    CreateOutsideClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]
+    """Plays another bank: one of its customers claims a key of ours."""
+    PlayClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]
+    """Plays a claim's other side, or the end of its waiting period."""
+
+@_typing.type_check_only
+class PixDirectorySandboxServiceAsyncStub(PixDirectorySandboxServiceStub):
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    SetDirectoryEntry: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]  # type: ignore[assignment]
+    """Registers a key at another bank."""
+    CreateOutsideClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]  # type: ignore[assignment]
+    """Plays another bank: one of its customers claims a key of ours."""
+    PlayClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]  # type: ignore[assignment]
+    """Plays a claim's other side, or the end of its waiting period."""
+
+class PixDirectorySandboxServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Plays the directory of keys, and the other banks' customers. There is none of it in production."""
+
+    @_abc_1.abstractmethod
     def SetDirectoryEntry(
         self,
         request: _sandbox_pb2.SetDirectoryEntryRequest,
@@ -111,20 +146,4 @@ class PixSandboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sandbox_pb2.PlayClaimResponse, _abc.Awaitable[_sandbox_pb2.PlayClaimResponse]]:
         """Plays a claim's other side, or the end of its waiting period."""
 
-    @_abc_1.abstractmethod
-    def CreateOutsideReturn(
-        self,
-        request: _sandbox_pb2.CreateOutsideReturnRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sandbox_pb2.CreateOutsideReturnResponse, _abc.Awaitable[_sandbox_pb2.CreateOutsideReturnResponse]]:
-        """Plays another bank: it gives back a payment that was sent to it, whole or in parts."""
-
-    @_abc_1.abstractmethod
-    def GetSettlementFile(
-        self,
-        request: _sandbox_pb2.GetSettlementFileRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sandbox_pb2.GetSettlementFileResponse, _abc.Awaitable[_sandbox_pb2.GetSettlementFileResponse]]:
-        """Gets the rail's settlement file of a day: every message that moved money, one to a line."""
-
-def add_PixSandboxServiceServicer_to_server(servicer: PixSandboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_PixDirectorySandboxServiceServicer_to_server(servicer: PixDirectorySandboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
