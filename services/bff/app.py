@@ -10,6 +10,9 @@ from bank.pix.v1.sandbox_pb2_grpc import PixSandboxServiceStub
 from bank.statements.v1.statements_pb2_grpc import StatementsServiceStub
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from bank.support.v1.support_pb2_grpc import SupportServiceStub
+from bank.transfers.v1.batches_pb2_grpc import TransferBatchesServiceStub
+from bank.transfers.v1.recurring_pb2_grpc import RecurringTransfersServiceStub
+from bank.transfers.v1.terms_pb2_grpc import TermsServiceStub
 from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
 from bank.users.v1.users_pb2_grpc import UsersServiceStub
 from mesh.chassis import Chassis, Service
@@ -23,6 +26,9 @@ STUBS = (
     ("users", TokenKeysServiceStub),
     ("accounts", AccountsServiceStub),
     ("transfers", TransfersServiceStub),
+    ("transfers", RecurringTransfersServiceStub),
+    ("transfers", TransferBatchesServiceStub),
+    ("transfers", TermsServiceStub),
     ("pix", PixServiceStub),
     ("pix", PixReceiptsServiceStub),
     ("pix", PixSandboxServiceStub),

@@ -1,7 +1,10 @@
-"""Transfers: moves money from an account to another, or out of the bank by Pix, once or not at all.
+"""Transfers: moves money to another account, or out of the bank by Pix, once or not at all.
 
-Owns       transfers; a copy of which accounts there are, and of who may act for which company
-Asks       accounts (describe, post, hold, settle, release), pix (send), suppliers (key)
-Publishes  TransferCreated, TransferCompleted, TransferFailed, TransferCancelled
-Listens    accounts' AccountOpened, AccountClosed; users' MembershipChanged
+Owns       transfers, those that repeat, and batches of them; limits, fees and approvals; a copy of
+           which accounts there are, and of who may act for which company
+Asks       accounts (describe, post, hold, settle, release), pix (send, get), suppliers (key)
+Publishes  TransferCreated, TransferScheduled, TransferStarted, TransferAwaitingApproval,
+           TransferApproved, TransferCompleted, TransferFailed, TransferCancelled, TransferReversed
+Listens    accounts' AccountOpened, AccountClosed; users' MembershipChanged; pix's
+           PixPaymentReturned
 """

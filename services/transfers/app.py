@@ -10,34 +10,64 @@ from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.saga.runner import Saga
 
-from . import handlers, store
-from .api import TransfersApi
+from . import handlers
+from .api.batches import BatchesApi
+from .api.intake import Intake
+from .api.recurring import RecurringApi
+from .api.terms import TermsApi
+from .api.transfers import TransfersApi
 from .clients import AccountsLedger, PixRail, Suppliers
-from .saga import move_money
+from .saga import expire, move_money, occur, work_through
+from .store import batches, recurring, transfers
 
 
 def build(chassis: Chassis) -> Service:
     ledger = AccountsLedger(chassis.stub(AccountsServiceStub, "accounts"))
     rail = PixRail(
         chassis.stub(PixServiceStub, "pix"),
-        note_sent=lambda *sent: chassis.transact(store.note_sent, *sent),
+        note_sent=lambda *sent: chassis.transact(transfers.note_sent, *sent),
     )
     suppliers = Suppliers(chassis.stub(SuppliersServiceStub, "suppliers"))
+    intake = Intake(chassis, ledger, suppliers)
     return Service(
         name="transfers",
-        api=[TransfersApi(chassis, ledger, suppliers)],
+        api=[
+            TransfersApi(chassis, intake),
+            RecurringApi(chassis, intake),
+            BatchesApi(chassis, intake),
+            TermsApi(chassis),
+        ],
         projections=[handlers.COPIES],
+        reactions=[handlers.RETURNS],
         sagas=[
             Saga(
-                name=store.MOVE_MONEY,
+                name=transfers.MOVE_MONEY,
                 run=partial(
                     move_money,
-                    begin=lambda transfer: chassis.transact(store.begin, transfer),
+                    begin=lambda transfer: chassis.transact(transfers.begin, transfer),
                     ledger=ledger,
                     rail=rail,
                 ),
-                load=store.load,
-                finish=store.finish,
-            )
+                load=transfers.load,
+                finish=transfers.finish,
+            ),
+            Saga(
+                name=transfers.EXPIRE_APPROVAL,
+                run=expire,
+                load=transfers.load,
+                finish=transfers.expire,
+            ),
+            Saga(
+                name=recurring.OCCUR,
+                run=partial(occur, make=intake.occur),
+                load=recurring.load,
+                finish=recurring.finish,
+            ),
+            Saga(
+                name=batches.WORK_THROUGH,
+                run=partial(work_through, make=intake.work_through),
+                load=batches.load,
+                finish=batches.finish,
+            ),
         ],
     )

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 from bank.accounts.v1 import accounts_pb2 as accounts
 from bank.pix.v1 import pix_pb2 as pix
 from bank.suppliers.v1 import suppliers_pb2 as suppliers
-from mesh.errors import FailedPrecondition, NotFound, Transient
+from mesh.errors import FailedPrecondition, NotFound, Refused, Transient
 from services import wire
 from services.money import Money
 
-from .domain import Account, Supplier, Transfer
+from .domain.transfers import Account, Supplier, Transfer
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
     from bank.pix.v1.pix_pb2_grpc import PixServiceAsyncStub
     from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceAsyncStub
 
-# The account of the bank through which Pix money leaves it.
+# The account of the bank through which Pix money leaves it, and the one that its fees go to.
 CLEARING = "pix-clearing"
+FEES = "fees"
 
 
 class AccountsLedger:
@@ -49,8 +50,8 @@ class AccountsLedger:
             accounts.PostEntryRequest(
                 entry_id=transfer.id,
                 postings=(
-                    posting(transfer.payer, -transfer.amount.minor_units, transfer.amount),
-                    posting(transfer.payee, transfer.amount.minor_units, transfer.amount),
+                    posting(transfer.payer, -transfer.cost.minor_units, transfer.amount),
+                    *parts(transfer, transfer.payee),
                 ),
                 transfer_id=transfer.id,
                 description=transfer.description,
@@ -62,7 +63,7 @@ class AccountsLedger:
             accounts.PlaceHoldRequest(
                 hold_id=transfer.id,
                 account_id=transfer.payer,
-                amount=wire.to_wire(transfer.amount),
+                amount=wire.to_wire(transfer.cost),
             )
         )
 
@@ -70,7 +71,7 @@ class AccountsLedger:
         await self.accounts.PostHold(
             accounts.PostHoldRequest(
                 hold_id=transfer.id,
-                payee_account_id=CLEARING,
+                postings=parts(transfer, CLEARING),
                 description=transfer.description,
                 counterparty=transfer.payee_name or transfer.pix_key,
             )
@@ -90,6 +91,10 @@ class PixRail:
         self.note_sent = note_sent
 
     async def send(self, transfer: Transfer) -> None:
+        """Gives the payment to the rail. Refused only if the rail does not have it.
+
+        A refusal may come after an earlier call that was not answered, and was heard all the same.
+        """
         request = pix.SendPaymentRequest(
             payment_id=transfer.id,
             pix_key=transfer.pix_key,
@@ -97,7 +102,26 @@ class PixRail:
             description=transfer.description,
             payer_account_id=transfer.payer,
         )
-        payment = (await self.pix.SendPayment(request)).payment
+        try:
+            await self.pix.SendPayment(request)
+        except Refused:
+            if not await self.has(transfer):
+                raise
+
+    async def has(self, transfer: Transfer) -> bool:
+        try:
+            await self.pix.GetPayment(pix.GetPaymentRequest(payment_id=transfer.id))
+        except NotFound:
+            return False
+        return True
+
+    async def confirm(self, transfer: Transfer) -> None:
+        """Asks what became of the payment; nothing but the rail's own word is an answer."""
+        request = pix.GetPaymentRequest(payment_id=transfer.id)
+        try:
+            payment = (await self.pix.GetPayment(request)).payment
+        except Refused as refusal:
+            raise Transient("PAYMENT_UNKNOWN", "The rail does not tell.") from refusal
         if payment.status == pix.PAYMENT_STATUS_REJECTED:
             raise FailedPrecondition(payment.rejection_code, "The rail refused the payment.")
         if payment.status != pix.PAYMENT_STATUS_SETTLED:
@@ -125,3 +149,11 @@ def posting(account_id: str, minor_units: int, amount: Money) -> accounts.Postin
     return accounts.Posting(
         account_id=account_id, amount=wire.to_wire(Money(minor_units, amount.currency))
     )
+
+
+def parts(transfer: Transfer, payee: str) -> list[accounts.Posting]:
+    """Says where the money goes: to the payee, and the fee to the bank."""
+    to_payee = posting(payee, transfer.amount.minor_units, transfer.amount)
+    if not transfer.fee:
+        return [to_payee]
+    return [to_payee, posting(FEES, transfer.fee, transfer.amount)]

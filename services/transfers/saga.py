@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from mesh.errors import Refused
 from mesh.saga import Journal
 
-from .domain import Begin, Ledger, Rail, Transfer
+from .domain.batches import Batch
+from .domain.recurrence import Occurrence
+from .domain.transfers import Begin, Ledger, Rail, Transfer
 
 
 async def move_money(
@@ -34,9 +38,32 @@ async def pay_out(transfer: Transfer, journal: Journal, ledger: Ledger, rail: Ra
     try:
         await journal.step("hold", ledger.hold, transfer)
         await journal.step("send", rail.send, transfer)
+        # What became of it is asked until the rail has said: a hold is not released on doubt.
+        await journal.step("confirm", rail.confirm, transfer)
     except Refused as refusal:
         await journal.step("release", ledger.release, transfer)
         return transfer.failed(refusal.reason)
     # The money has left the bank: from here there is no way back, and a refusal is a bug.
     await journal.step("settle", ledger.settle, transfer)
     return transfer.completed()
+
+
+async def expire(transfer: Transfer, journal: Journal) -> Transfer:
+    """Ends the wait for an approver. There is nobody to ask: what is left to do is kept at once."""
+    return transfer
+
+
+async def occur(
+    occurrence: Occurrence, journal: Journal, make: Callable[[Occurrence], Awaitable[None]]
+) -> Occurrence:
+    """Makes the transfer of an occurrence."""
+    await journal.step("make", make, occurrence)
+    return occurrence
+
+
+async def work_through(
+    batch: Batch, journal: Journal, make: Callable[[Batch], Awaitable[None]]
+) -> Batch:
+    """Makes the transfers of a batch."""
+    await journal.step("make", make, batch)
+    return batch

@@ -157,6 +157,7 @@ class Transfers(TransfersServiceServicer):
         return transfers_pb2.CreateTransferResponse()
 
     GetTransfer = ListTransfers = CancelTransfer = CreateTransfer
+    ApproveTransfer = RejectTransfer = RefundTransfer = CreateTransfer
 
 
 @pytest.mark.parametrize(("request_id", "replayed"), [("first", False), ("again", True)])

@@ -11,7 +11,7 @@ from mesh.db import Database, open_database
 from mesh.db.migrate import migrate
 from mesh.events.envelope import seal
 from mesh.testing.postgres import postgres_url
-from services.transfers import store
+from services.transfers import tables
 
 __all__ = ["postgres_url"]
 
@@ -22,7 +22,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     url = f"sqlite:///{tmp_path}/transfers.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    await asyncio.to_thread(migrate, url, Path(store.__file__).parent / "migrations")
+    await asyncio.to_thread(migrate, url, Path(tables.__file__).parent / "migrations")
     database = await open_database(url, seal=partial(seal, source="transfers"))
     yield database
     await database.close()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from mesh.errors import FailedPrecondition, Refused, Transient
 from mesh.ids import new_id
 from services.money import Money
-from services.transfers.domain import Account, Status, Transfer
+from services.transfers.domain.transfers import Account, Status, Transfer
 
 T = TypeVar("T")
 
@@ -114,9 +114,11 @@ class FakeRail:
         self.sent = 0
 
     async def send(self, transfer: Transfer) -> None:
+        self.sent += 1
+
+    async def confirm(self, transfer: Transfer) -> None:
         if self.answers:
             raise self.answers.pop(0)
-        self.sent += 1
 
 
 class FakeCalendar:

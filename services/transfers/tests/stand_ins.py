@@ -10,7 +10,7 @@ from bank.pix.v1 import pix_pb2 as pix
 from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
 from bank.suppliers.v1 import suppliers_pb2 as suppliers
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceServicer
-from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
+from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Transient
 from mesh.ids import new_id
 
 
@@ -48,7 +48,11 @@ class Accounts(AccountsServiceServicer):
     ) -> accounts.PostEntryResponse:
         if request.entry_id not in self.entries:
             for posting in request.postings:
-                self.take(posting.account_id, -posting.amount.minor_units)
+                if posting.amount.minor_units < 0:
+                    self.take(posting.account_id, -posting.amount.minor_units)
+            for posting in request.postings:
+                if posting.amount.minor_units > 0:
+                    self.put(posting.account_id, posting.amount.minor_units)
             self.entries.add(request.entry_id)
         return accounts.PostEntryResponse()
 
@@ -63,7 +67,11 @@ class Accounts(AccountsServiceServicer):
     async def PostHold(
         self, request: accounts.PostHoldRequest, context: Any
     ) -> accounts.PostHoldResponse:
-        del self.held[request.hold_id]
+        account_id, amount = self.held.pop(request.hold_id)
+        moved = sum(posting.amount.minor_units for posting in request.postings)
+        self.balances[account_id] += amount - moved
+        for posting in request.postings:
+            self.put(posting.account_id, posting.amount.minor_units)
         self.settled.append(request)
         return accounts.PostHoldResponse()
 
@@ -75,18 +83,21 @@ class Accounts(AccountsServiceServicer):
             self.balances[account_id] += amount
         return accounts.ReleaseHoldResponse()
 
+    def put(self, account_id: str, amount: int) -> None:
+        self.balances[account_id] = self.balances.get(account_id, 0) + amount
+
     def take(self, account_id: str, amount: int) -> None:
         if self.balances[account_id] < amount:
             raise FailedPrecondition("INSUFFICIENT_FUNDS", "The account has not enough funds.")
         self.balances[account_id] -= amount
 
-    def ReverseEntry(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
-
     def GetAccount(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
     def ListAccounts(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def ReverseEntry(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
     def CloseAccount(self, request: Any, context: Any) -> Any:
@@ -97,28 +108,36 @@ class Accounts(AccountsServiceServicer):
 
 
 class Pix(PixServiceServicer):
-    """A rail that takes a payment at the second time of asking."""
+    """A rail that tells what became of a payment at the second time of asking."""
 
     def __init__(self) -> None:
         self.asked: dict[str, int] = {}
+        self.payments: dict[str, pix.Payment] = {}
 
     async def SendPayment(
         self, request: pix.SendPaymentRequest, context: Any
     ) -> pix.SendPaymentResponse:
         if request.pix_key == "nonsense":
             raise InvalidArgument("INVALID_PIX_KEY", "This is no Pix key.")
-        self.asked[request.payment_id] = self.asked.get(request.payment_id, 0) + 1
-        payment = pix.Payment(payment_id=request.payment_id, status=pix.PAYMENT_STATUS_PENDING)
-        if self.asked[request.payment_id] > 1:
-            payment.status = pix.PAYMENT_STATUS_SETTLED
-            payment.end_to_end_id = f"E{request.payment_id[:31]}"
+        payment = pix.Payment(payment_id=request.payment_id, status=pix.PAYMENT_STATUS_SETTLED)
+        payment.end_to_end_id = f"E{request.payment_id[:31]}"
         if "reject" in request.pix_key:
             payment.status = pix.PAYMENT_STATUS_REJECTED
             payment.rejection_code = "AC03"
+        self.payments[request.payment_id] = payment
+        if "doubt" in request.pix_key:
+            raise Transient("RAIL_AWAY", "The rail has it, and does not say so.")
         return pix.SendPaymentResponse(payment=payment)
 
-    def GetPayment(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+    async def GetPayment(
+        self, request: pix.GetPaymentRequest, context: Any
+    ) -> pix.GetPaymentResponse:
+        if request.payment_id not in self.payments:
+            raise NotFound("PAYMENT_NOT_FOUND", "There is no such payment.")
+        self.asked[request.payment_id] = self.asked.get(request.payment_id, 0) + 1
+        if self.asked[request.payment_id] == 1:
+            raise Transient("RAIL_AWAY", "The rail does not answer.")
+        return pix.GetPaymentResponse(payment=self.payments[request.payment_id])
 
     def CreateDeposit(self, request: Any, context: Any) -> Any:
         raise NotImplementedError

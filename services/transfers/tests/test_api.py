@@ -153,7 +153,10 @@ async def test_a_payment_by_pix_is_held_sent_and_settled(bank: Bank) -> None:
     assert transfer.payee.pix_key == "bia@example.com"
     assert transfer.end_to_end_id.startswith("E")
     (settled,) = bank.accounts.settled
-    assert (settled.payee_account_id, settled.counterparty) == ("pix-clearing", "bia@example.com")
+    assert (settled.postings[0].account_id, settled.counterparty) == (
+        "pix-clearing",
+        "bia@example.com",
+    )
     (completed,) = await bank.service.told(TransferCompleted)
     assert completed.data.end_to_end_id == transfer.end_to_end_id
 

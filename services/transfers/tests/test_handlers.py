@@ -12,7 +12,8 @@ from mesh.db import Database
 from mesh.errors import Refused
 from mesh.events import Event
 from mesh.ids import new_id
-from services.transfers import handlers, store
+from services.transfers import handlers
+from services.transfers.store import transfers
 
 from .fakes import COMPANY, PAYEE, PAYER, a_transfer
 
@@ -36,7 +37,7 @@ async def hear(database: Database, data: Message) -> None:
 
 async def reason(database: Database) -> str:
     try:
-        await database.transact(store.accept, a_transfer())
+        await database.transact(transfers.accept, a_transfer())
     except Refused as refusal:
         return refusal.reason
     return ""

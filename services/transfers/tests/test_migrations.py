@@ -1,10 +1,10 @@
 from pathlib import Path
 
 from mesh.db.agree import differences
-from services.transfers import store
+from services.transfers import tables
 
-VERSIONS = Path(store.__file__).parent / "migrations"
+VERSIONS = Path(tables.__file__).parent / "migrations"
 
 
 def test_tables_and_migrations_agree() -> None:
-    assert differences(store.Table.metadata, VERSIONS) == []
+    assert differences(tables.Table.metadata, VERSIONS) == []

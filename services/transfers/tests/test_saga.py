@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.errors import FailedPrecondition, Refused, Transient
-from services.transfers.domain import Status, Transfer
+from services.transfers.domain.transfers import Status, Transfer
 from services.transfers.saga import move_money
 
 from .fakes import FakeCalendar, FakeJournal, FakeLedger, FakeRail, a_transfer

@@ -55,6 +55,21 @@ class TransfersServiceStub:
                 request_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferRequest.SerializeToString,
                 response_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferResponse.FromString,
                 _registered_method=True)
+        self.ApproveTransfer = channel.unary_unary(
+                '/bank.transfers.v1.TransfersService/ApproveTransfer',
+                request_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferResponse.FromString,
+                _registered_method=True)
+        self.RejectTransfer = channel.unary_unary(
+                '/bank.transfers.v1.TransfersService/RejectTransfer',
+                request_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferResponse.FromString,
+                _registered_method=True)
+        self.RefundTransfer = channel.unary_unary(
+                '/bank.transfers.v1.TransfersService/RefundTransfer',
+                request_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferRequest.SerializeToString,
+                response_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferResponse.FromString,
+                _registered_method=True)
 
 
 class TransfersServiceServicer:
@@ -90,6 +105,30 @@ class TransfersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveTransfer(self, request, context):
+        """Lets a transfer go ahead that waits for an approver: an owner or approver of the company who is
+        not the one who asked for it. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectTransfer(self, request, context):
+        """Cancels a transfer that waits for an approver, in the approver's name. Repeating it changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundTransfer(self, request, context):
+        """Gives money of a completed transfer back to who paid it, in the name of who was paid: a
+        transfer of its own, linked to the original. Both are accounts of this bank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransfersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +151,21 @@ def add_TransfersServiceServicer_to_server(servicer, server):
                     servicer.CancelTransfer,
                     request_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferRequest.FromString,
                     response_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferResponse.SerializeToString,
+            ),
+            'ApproveTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTransfer,
+                    request_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferRequest.FromString,
+                    response_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferResponse.SerializeToString,
+            ),
+            'RejectTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectTransfer,
+                    request_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferRequest.FromString,
+                    response_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferResponse.SerializeToString,
+            ),
+            'RefundTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundTransfer,
+                    request_deserializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferRequest.FromString,
+                    response_serializer=bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +277,87 @@ class TransfersService:
             '/bank.transfers.v1.TransfersService/CancelTransfer',
             bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferRequest.SerializeToString,
             bank_dot_transfers_dot_v1_dot_transfers__pb2.CancelTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.transfers.v1.TransfersService/ApproveTransfer',
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferRequest.SerializeToString,
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.ApproveTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.transfers.v1.TransfersService/RejectTransfer',
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferRequest.SerializeToString,
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.RejectTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.transfers.v1.TransfersService/RefundTransfer',
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferRequest.SerializeToString,
+            bank_dot_transfers_dot_v1_dot_transfers__pb2.RefundTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,18 @@ class TransfersServiceStub:
     """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
     Repeating it changes nothing.
     """
+    ApproveTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.ApproveTransferRequest, _transfers_pb2.ApproveTransferResponse]
+    """Lets a transfer go ahead that waits for an approver: an owner or approver of the company who is
+    not the one who asked for it. Repeating it changes nothing.
+    """
+    RejectTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.RejectTransferRequest, _transfers_pb2.RejectTransferResponse]
+    """Cancels a transfer that waits for an approver, in the approver's name. Repeating it changes
+    nothing.
+    """
+    RefundTransfer: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.RefundTransferRequest, _transfers_pb2.RefundTransferResponse]
+    """Gives money of a completed transfer back to who paid it, in the name of who was paid: a
+    transfer of its own, linked to the original. Both are accounts of this bank.
+    """
 
 @_typing.type_check_only
 class TransfersServiceAsyncStub(TransfersServiceStub):
@@ -58,6 +70,18 @@ class TransfersServiceAsyncStub(TransfersServiceStub):
     CancelTransfer: _aio.UnaryUnaryMultiCallable[_transfers_pb2.CancelTransferRequest, _transfers_pb2.CancelTransferResponse]  # type: ignore[assignment]
     """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
     Repeating it changes nothing.
+    """
+    ApproveTransfer: _aio.UnaryUnaryMultiCallable[_transfers_pb2.ApproveTransferRequest, _transfers_pb2.ApproveTransferResponse]  # type: ignore[assignment]
+    """Lets a transfer go ahead that waits for an approver: an owner or approver of the company who is
+    not the one who asked for it. Repeating it changes nothing.
+    """
+    RejectTransfer: _aio.UnaryUnaryMultiCallable[_transfers_pb2.RejectTransferRequest, _transfers_pb2.RejectTransferResponse]  # type: ignore[assignment]
+    """Cancels a transfer that waits for an approver, in the approver's name. Repeating it changes
+    nothing.
+    """
+    RefundTransfer: _aio.UnaryUnaryMultiCallable[_transfers_pb2.RefundTransferRequest, _transfers_pb2.RefundTransferResponse]  # type: ignore[assignment]
+    """Gives money of a completed transfer back to who paid it, in the name of who was paid: a
+    transfer of its own, linked to the original. Both are accounts of this bank.
     """
 
 class TransfersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,6 +119,36 @@ class TransfersServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_transfers_pb2.CancelTransferResponse, _abc.Awaitable[_transfers_pb2.CancelTransferResponse]]:
         """Cancels a transfer that has not begun: one that is scheduled, or that waits for an approver.
         Repeating it changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveTransfer(
+        self,
+        request: _transfers_pb2.ApproveTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfers_pb2.ApproveTransferResponse, _abc.Awaitable[_transfers_pb2.ApproveTransferResponse]]:
+        """Lets a transfer go ahead that waits for an approver: an owner or approver of the company who is
+        not the one who asked for it. Repeating it changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def RejectTransfer(
+        self,
+        request: _transfers_pb2.RejectTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfers_pb2.RejectTransferResponse, _abc.Awaitable[_transfers_pb2.RejectTransferResponse]]:
+        """Cancels a transfer that waits for an approver, in the approver's name. Repeating it changes
+        nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def RefundTransfer(
+        self,
+        request: _transfers_pb2.RefundTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfers_pb2.RefundTransferResponse, _abc.Awaitable[_transfers_pb2.RefundTransferResponse]]:
+        """Gives money of a completed transfer back to who paid it, in the name of who was paid: a
+        transfer of its own, linked to the original. Both are accounts of this bank.
         """
 
 def add_TransfersServiceServicer_to_server(servicer: TransfersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
