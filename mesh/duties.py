@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from google.protobuf.descriptor_pool import Default
@@ -91,8 +91,8 @@ async def open_for(settings: Settings) -> Database:
     return await open_database(settings.database_url, seal=partial(_seal, settings.service))
 
 
-def _seal(source: str, event: Message, version: int) -> Envelope:
-    return seal(event, source=source, version=version)
+def _seal(source: str, event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:
+    return seal(event, version, attributes, source=source)
 
 
 def _events_beside(policies: Sequence[MethodPolicy]) -> Iterator[type[Message]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -14,7 +15,7 @@ from mesh.admin import host_and_port
 from mesh.identity.workload import WorkloadIdentity
 from mesh.rpc.judgement import Judgement
 from mesh.rpc.policy import MethodPolicy
-from mesh.rpc.server import Handlers, make_server
+from mesh.rpc.server import ByPath, Handlers, make_server
 from mesh.settings import Settings
 from mesh.xds.leases import Leases
 from meshapi.v1 import registry_pb2
@@ -53,12 +54,14 @@ class Endpoint:
     async def start(self) -> None:
         """Starts to take calls. Raises `RuntimeError` when the port is taken."""
         self._handlers.register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        registrar: Any = ByPath(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
         names = [*self._handlers.services, HEALTH]
         if not self._settings.is_production:
-            from grpc_reflection.v1alpha import reflection
+            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+            reflected = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME])
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)
         if self._settings.debug_services:
             import grpc_admin
 
@@ -119,4 +122,9 @@ class Endpoint:
 def _route(policy: MethodPolicy) -> registry_pb2.MethodRoute:
     timeout = Duration()
     timeout.FromNanoseconds(round(policy.timeout_s * 1e9))
-    return registry_pb2.MethodRoute(path=policy.path, retriable=policy.retriable, timeout=timeout)
+    return registry_pb2.MethodRoute(
+        path=policy.path,
+        retriable=policy.retriable,
+        timeout=timeout,
+        no_side_effects=policy.changes_nothing,
+    )

@@ -79,6 +79,8 @@ class Process:
             await self._serve_http(service.http)
         identity = await self._obtain_identity()
         self._join(identity, channels)
+        self._own(self._follow(channels))
+        self._own(channels.mirrors.run())
         if service.api:
             await self._serve_grpc(handlers, identity)
 
@@ -145,6 +147,12 @@ class Process:
             return grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
 
         channels.join(connect)
+
+    async def _follow(self, channels: Channels) -> None:
+        """Does what the control plane wants of the chassis, beside what it wants of the core."""
+        from mesh.xds.accepted import follow, mirror_rules
+
+        await follow(lambda held: channels.mirrors.follow(mirror_rules(held)))
 
     async def _serve_grpc(self, handlers: Handlers, identity: WorkloadIdentity) -> None:
         from mesh.endpoint import Endpoint

@@ -28,6 +28,7 @@ __all__ = [
     "MESSAGING_CLIENT_OPERATION_DURATION",
     "MESSAGING_CLIENT_SENT_MESSAGES",
     "MESSAGING_PROCESS_DURATION",
+    "MIRRORED_CALLS",
     "OUTBOX_AGE",
     "OUTBOX_PENDING",
     "PEERS_REFUSED",
@@ -78,6 +79,12 @@ ADMISSION_REFUSED: Final = Counter(
     "{call}",
     "Calls refused because there was too much to do.",
     ("rpc.method", "error.type"),
+)
+MIRRORED_CALLS: Final = Counter(
+    "mesh.mirrored.calls",
+    "{call}",
+    "Copies of calls, made or DROPPED for want of room.",
+    ("rpc.method", "service.peer.name", "rpc.status_code"),
 )
 PEERS_REFUSED: Final = Counter(
     "mesh.peers.refused",
@@ -157,6 +164,7 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     RPC_CLIENT_CALL_DURATION,
     RPC_CLIENT_RETRIES,
     ADMISSION_REFUSED,
+    MIRRORED_CALLS,
     PEERS_REFUSED,
     HTTP_SERVER_REQUEST_DURATION,
     DB_CLIENT_OPERATION_DURATION,

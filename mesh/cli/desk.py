@@ -62,7 +62,13 @@ class Desk:
         return self.apply(policy, reason, expected=current.revision)
 
     def apply(
-        self, policy: pb.MeshPolicy, reason: str, *, expected: int = 0, dry_run: bool = False
+        self,
+        policy: pb.MeshPolicy,
+        reason: str,
+        *,
+        expected: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
     ) -> pb.ApplyPolicyResponse:
         """Applies a whole policy."""
         from meshapi.v1 import policy_pb2 as pb
@@ -73,6 +79,7 @@ class Desk:
             author=getpass.getuser(),
             reason=reason,
             dry_run=dry_run,
+            force=force,
         )
         response: pb.ApplyPolicyResponse = self.ask("ApplyPolicy", request)
         return response

@@ -18,6 +18,8 @@ from mesh.supervisor.project import Project
 __all__ = ["locks_are_clean", "register"]
 
 LOCKS = {"requirements.in": "requirements.lock", "requirements-dev.in": "requirements-dev.lock"}
+# The fault runs have the machine to themselves.
+SIDE_BY_SIDE = ["--numprocesses=2"]
 ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -31,7 +33,7 @@ def register(app: typer.Typer, project: Project) -> None:
         faults: Annotated[bool, typer.Option("--faults", help="The long ones too.")] = False,
     ) -> None:
         """Run the tests; further arguments go to pytest."""
-        chosen = [] if faults else ["-m", "not faults"]
+        chosen = [] if faults else ["-m", "not faults", *SIDE_BY_SIDE]
         raise typer.Exit(_run(root, [sys.executable, "-m", "pytest", *chosen, *context.args]))
 
     @app.command()

@@ -128,11 +128,14 @@ def _register_changing(policy: typer.Typer, project: Project) -> None:
         file: File,
         reason: Reason = "",
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only validate.")] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Also what a client refuses or ignores.")
+        ] = False,
         output: OutputForm = Output.TABLE,
     ) -> None:
         """Replace the policy by a file, unless a client would ignore it or choke on it."""
         with desk(_running(project)) as at:
-            response = at.apply(read_policy(file), reason, dry_run=dry_run)
+            response = at.apply(read_policy(file), reason, dry_run=dry_run, force=force)
         applied(response, output, "fit to be applied over" if dry_run else "followed as")
 
     @policy.command()

@@ -21,7 +21,7 @@ from mesh.supervisor.running import Running, data_dir
 if TYPE_CHECKING:
     from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["applied", "register", "summary"]
+__all__ = ["Clear", "OutputForm", "Reason", "applied", "change", "register", "summary"]
 
 OutputForm = Annotated[Output, typer.Option()]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the change.")]
@@ -54,16 +54,16 @@ def _register_split(mesh: typer.Typer, project: Project) -> None:
         if bool(found) == clear:
             raise Problem("nothing is said", "name versions, or --clear", "v1=90 v2=10", USAGE)
 
-        def change(told: pb.ServicePolicy) -> None:
+        def put(told: pb.ServicePolicy) -> None:
             del told.split[:]
             told.split.extend(found)
             # An operator's word ends what the control plane was doing.
             told.ClearField("canary")
 
-        _change(
+        change(
             project,
             service,
-            change,
+            put,
             reason or f"split {service} {' '.join(weights or ['--clear'])}",
             output,
         )
@@ -92,7 +92,7 @@ def _register_route(mesh: typer.Typer, project: Project) -> None:
         )
         new.to.add(version=to, weight=1)
 
-        def change(told: pb.ServicePolicy) -> None:
+        def put(told: pb.ServicePolicy) -> None:
             others = [each for each in told.routes if each.name != called]
             del told.routes[:]
             if clear:
@@ -105,7 +105,7 @@ def _register_route(mesh: typer.Typer, project: Project) -> None:
             if to
             else f"routes of {service} cleared: {name or 'all'}"
         )
-        _change(project, service, change, reason or what, output)
+        change(project, service, put, reason or what, output)
 
 
 def _register_fault(mesh: typer.Typer, project: Project) -> None:
@@ -132,7 +132,7 @@ def _register_fault(mesh: typer.Typer, project: Project) -> None:
         new.headers.extend(words.headers(header or []))
         new.expires_at.FromDatetime(datetime.now().astimezone() + words.span(lasting))
 
-        def change(told: pb.ServicePolicy) -> None:
+        def put(told: pb.ServicePolicy) -> None:
             others = [
                 each
                 for each in told.faults
@@ -145,7 +145,7 @@ def _register_fault(mesh: typer.Typer, project: Project) -> None:
         gate = f" if {' '.join(header)}" if header else ""
         said = f"fault {target} {' '.join(what or ['--clear'])}{gate}"
         said += "" if clear else f" for {lasting}"
-        _change(project, service, change, reason or said, output)
+        change(project, service, put, reason or said, output)
 
 
 def _register_outlier(mesh: typer.Typer, project: Project) -> None:
@@ -175,12 +175,12 @@ def _register_outlier(mesh: typer.Typer, project: Project) -> None:
         if (new != pb.OutlierEjection()) == clear:
             raise Problem("nothing is said", "say something, or --clear", "--failures 60", USAGE)
 
-        def change(told: pb.ServicePolicy) -> None:
+        def put(told: pb.ServicePolicy) -> None:
             told.ClearField("outlier")
             if not clear:
                 told.outlier.CopyFrom(new)
 
-        _change(project, service, change, reason or f"outlier ejection of {service}", output)
+        change(project, service, put, reason or f"outlier ejection of {service}", output)
 
 
 def applied(
@@ -216,12 +216,13 @@ def summary(told: pb.ServicePolicy) -> Iterator[tuple[str, str]]:
             yield field, json.dumps(each) + (" (over)" if ended else "")
 
 
-def _change(
+def change(
     project: Project,
     service: str,
-    change: Callable[[pb.ServicePolicy], None],
+    put: Callable[[pb.ServicePolicy], None],
     reason: str,
     output: Output,
 ) -> None:
+    """Changes what is said of a service, and prints what became of it."""
     with desk(Running.find(data_dir(project.root))) as at:
-        applied(at.change(service, change, reason), output)
+        applied(at.change(service, put, reason), output)

@@ -14,6 +14,8 @@ migrate, agree   migrations: applying them, and checking them against the tables
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from google.protobuf.message import Message
 
 from .database import Database
@@ -78,5 +80,5 @@ async def open_database(
     return postgres
 
 
-def _no_seal(event: Message, version: int) -> Envelope:
+def _no_seal(event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:
     raise RuntimeError("this database was opened without a seal: it publishes nothing")

@@ -61,8 +61,9 @@ class NewSaga:
         )
 
 
-Seal: TypeAlias = Callable[[Message, int], Envelope]
-"""Puts an event and its version into an envelope. Called in the context of the unit of work."""
+Seal: TypeAlias = Callable[[Message, int, Mapping[str, str]], Envelope]
+"""Puts an event, its version and its attributes into an envelope. Called in the context of the unit
+of work."""
 
 KEEP_EVENT = sql(
     "INSERT INTO outbox"

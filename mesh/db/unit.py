@@ -78,13 +78,22 @@ class UnitOfWork(ABC):
     async def fetch_all(self, statement: Statement, /, **parameters: object) -> list[Row]:
         """Runs a query, and gives all rows of the answer."""
 
-    def publish(self, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
+    def publish(
+        self,
+        event: Message,
+        /,
+        *,
+        version: int = 0,
+        at_us: int = 0,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
         """Tells an event, if the unit is kept: now, or `at_us`, which may be months away.
 
-        `version` is that of the thing it is about.
+        `version` is that of the thing it is about. `attributes` go beside it, for those who filter:
+        names in small letters and digits, nothing personal.
         """
         self._must_write("publish an event")
-        row = event_row(self.seal(event, version))
+        row = event_row(self.seal(event, version, attributes or {}))
         if at_us > now_us():
             self.scheduled.append((*row, at_us))
         else:

@@ -7,6 +7,7 @@ the letter as it was before.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -18,16 +19,20 @@ from mesh.db import Database, Row, UnitOfWork, sql
 from mesh.errors import FailedPrecondition, NotFound
 from observability import tracing
 
+from . import Failure
 from .envelope import Undecodable, open
 from .routes import Incoming, Route, describe_error
 
 __all__ = [
     "BEHIND",
+    "EXPIRED",
     "Hand",
     "Redriven",
     "count_parked",
     "drop",
     "edit",
+    "expire",
+    "failure_of",
     "fetch_history",
     "fetch_parked",
     "park",
@@ -36,6 +41,7 @@ __all__ = [
 ]
 
 BEHIND: Final = "behind an earlier event of its key"
+EXPIRED: Final = "older than its reaction allows"
 
 _COLUMNS: Final = (
     "consumer, event_id, stream, sequence, type, key, payload, headers, error, attempts,"
@@ -122,6 +128,30 @@ async def park(
         error=error,
         attempts=attempts,
         now_us=now_us(),
+    )
+
+
+async def expire(work: UnitOfWork, incoming: Incoming, consumer: str) -> None:
+    """Keeps an event in the history alone: nothing waits behind it, and it is not applied later."""
+    await park(work, incoming, consumer, EXPIRED, 0)
+    await _keep(work, "expired", consumer, incoming.id, None)
+    await work.execute(_RELEASE, consumer=consumer, event_id=incoming.id)
+
+
+def failure_of(incoming: Incoming, consumer: str, error: str, attempts: int) -> Failure:
+    """Tells of an event that was given up; without it, if it cannot be decoded."""
+    event = None
+    with contextlib.suppress(Undecodable):
+        event = None if incoming.route is None else incoming.open()
+    headers = incoming.message.headers or {}
+    return Failure(
+        consumer=consumer,
+        event_id=incoming.id,
+        type=headers.get("ce-type", ""),
+        key=incoming.key,
+        error=error,
+        attempts=attempts,
+        event=event,
     )
 
 

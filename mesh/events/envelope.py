@@ -11,6 +11,7 @@ parent is kept beside the event, in the header `PARENT_SPAN`, which does not lea
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,12 +31,14 @@ from observability import tracing
 from . import Event
 
 __all__ = [
+    "MAX_ATTRIBUTES",
     "MAX_PAYLOAD",
     "PARENT_SPAN",
     "SCHEDULED",
     "EventType",
     "Undecodable",
     "describe",
+    "is_attribute",
     "open",
     "seal",
 ]
@@ -49,6 +52,16 @@ PARENT_SPAN: Final = "parent-span"
 
 SCHEDULED: Final = "scheduled-as"
 """The header of an event that was told ahead of its time: the id that it had until then."""
+
+MAX_ATTRIBUTES: Final = 10
+"""The most attributes that an event may have, as in SNS."""
+
+_CORE: Final = frozenset(
+    ("ce-specversion", "ce-id", "ce-type", "ce-source", "ce-subject", "ce-sequence", "ce-time")
+)
+_ATTRIBUTE: Final = re.compile(r"[a-z][a-z0-9]{0,19}")
+_MAX_ATTRIBUTE: Final = 256
+_PLAIN: Final = "".join(each for each in string.punctuation if each != "%")
 
 _PLAIN_TOKEN: Final = re.compile(r"[A-Za-z0-9_~-]+")
 
@@ -90,11 +103,17 @@ def describe(descriptor: Descriptor) -> EventType:
     return EventType(descriptor.full_name, option.key, option.stream)
 
 
-def seal(event: Message, version: int = 0, *, source: str) -> Envelope:
+def seal(
+    event: Message,
+    version: int = 0,
+    attributes: Mapping[str, str] | None = None,
+    *,
+    source: str,
+) -> Envelope:
     """Puts an event into its envelope, under a new id and the current trace.
 
     `source` is the service that tells it. Raises `ValueError` if the event has no key or is too
-    large.
+    large, or for an attribute that cannot be one.
     """
     kind = describe(event.DESCRIPTOR)
     key = str(getattr(event, kind.key))
@@ -115,6 +134,8 @@ def seal(event: Message, version: int = 0, *, source: str) -> Envelope:
         "ce-time": from_us(told_at_us).isoformat().replace("+00:00", "Z"),
         "content-type": "application/protobuf",
     }
+    if attributes:
+        headers |= _attributes(attributes)
     parent = tracing.current_span().get_span_context()
     sender = tracing.format_traceparent(tracing.allocate())
     if sender is not None:
@@ -158,9 +179,33 @@ def open(
             data=data,
             stream=stream,
             sequence=sequence,
+            attributes={
+                name[3:]: unquote(value)
+                for name, value in headers.items()
+                if name.startswith("ce-") and name not in _CORE
+            },
         )
     except (DecodeError, KeyError, TypeError, ValueError) as error:
         raise Undecodable(f"{kind.DESCRIPTOR.full_name}: {type(error).__name__}") from error
+
+
+def is_attribute(name: str) -> bool:
+    """Tells whether an attribute may be called so (CloudEvents 1.0, 2.1)."""
+    return _ATTRIBUTE.fullmatch(name) is not None and f"ce-{name}" not in _CORE
+
+
+def _attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Makes headers of attributes (CloudEvents NATS binding, 3.2). Raises `ValueError`."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise ValueError(f"{len(attributes)} attributes; {MAX_ATTRIBUTES} are allowed")
+    headers = {}
+    for name, value in attributes.items():
+        if not is_attribute(name):
+            raise ValueError(f"{name!r} cannot be an attribute")
+        if not 0 < len(value) <= _MAX_ATTRIBUTE:
+            raise ValueError(f"attribute {name} has {len(value)} characters")
+        headers[f"ce-{name}"] = quote(value, safe=_PLAIN)
+    return headers
 
 
 def _token(key: str) -> str:

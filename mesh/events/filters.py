@@ -8,7 +8,9 @@ fit, and a list holds alternatives:
 An alternative is a value (`"BANK"`, `5`, `True`) or an operator: `prefix`, `suffix`,
 `equals-ignore-case`, `anything-but` (values, or one of the operators before), `numeric`, `exists`,
 `cidr`. `$or` holds a list of filters, of which one must fit. A field that is repeated fits if one
-of its values does. Beside fields there are the envelope's `ce-type`, `ce-source` and `ce-subject`.
+of its values does. Beside fields there are the envelope's `ce-type`, `ce-source` and `ce-subject`,
+and the attributes that were told with the event, `ce-<name>`: texts, which `numeric` reads as
+numbers.
 
 What is malformed is refused when the filter is made, with the place where it is.
 """
@@ -24,6 +26,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from . import Event
+from .envelope import is_attribute
 
 __all__ = ["MAX_COMBINATIONS", "MAX_KEYS", "Filter", "MalformedFilter", "compile_filter"]
 
@@ -52,6 +55,12 @@ _COMPARISONS: Final = {
 _LOWER: Final = (">", ">=")
 _UPPER: Final = ("<", "<=")
 _SCALARS: Final = (str, bool, int, float)
+
+
+class _Text(str):
+    """The value of an attribute, which may be a number."""
+
+    __slots__ = ()
 
 
 class MalformedFilter(ValueError):
@@ -109,8 +118,8 @@ def _one(
 ) -> Filter:
     if name == "$or":
         return _any(rule, kind, path, place)
-    if not path and name in _ATTRIBUTES:
-        return _fits(_ATTRIBUTES[name], rule, place)
+    if not path and name.startswith("ce-"):
+        return _fits(_attribute(name, place), rule, place)
     field = kind.fields_by_name.get(name)
     if field is None:
         raise MalformedFilter(place, f"{kind.full_name} has no such field")
@@ -124,6 +133,15 @@ def _one(
     if field.message_type is not None and not _asks_only_whether_it_exists(rule):
         raise MalformedFilter(place, "it is a message: name its fields")
     return _fits(_reader(here), rule, place)
+
+
+def _attribute(name: str, place: str) -> Read:
+    if name in _ATTRIBUTES:
+        return _ATTRIBUTES[name]
+    told = name.removeprefix("ce-")
+    if not is_attribute(told):
+        raise MalformedFilter(place, "no attribute can be called so")
+    return lambda event: [_Text(event.attributes[told])] if told in event.attributes else []
 
 
 def _any(rule: Any, kind: Descriptor, path: tuple[FieldDescriptor, ...], place: str) -> Filter:
@@ -239,11 +257,20 @@ def _numeric(argument: Any, place: str) -> Test:
     tests = [(_COMPARISONS[sign], bound) for sign, bound in pairs]
 
     def fits(value: Any) -> bool:
+        if isinstance(value, _Text):
+            value = _number(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return all(compare(value, bound) for compare, bound in tests)
 
     return fits
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _cidr(argument: Any, place: str) -> Test:

@@ -61,6 +61,7 @@ class ApiError(Exception):
     """JetStream said no. `code` is its `err_code`, such as 10059: there is no such stream."""
 
     STREAM_NOT_FOUND: Final = 10059
+    WRONG_PLACE: Final = 10071
     STREAM_FULL: Final = 10077
 
     def __init__(self, code: int, description: str) -> None:

@@ -80,8 +80,16 @@ class TimedWork(UnitOfWork):
         self.check()
         return await self._inner.fetch_all(statement, **parameters)
 
-    def publish(self, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
-        self._inner.publish(event, version=version, at_us=at_us)
+    def publish(
+        self,
+        event: Message,
+        /,
+        *,
+        version: int = 0,
+        at_us: int = 0,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._inner.publish(event, version=version, at_us=at_us, attributes=attributes)
 
     def start(self, saga: str, entity_id: str, /, *, at_us: int = 0, entity: Any = None) -> None:
         self._inner.start(saga, entity_id, at_us=at_us, entity=entity)

@@ -12,22 +12,20 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.trace import Span
-
-from mesh.clock import now_us
-from mesh.db import Database, UnitOfWork, sql
+from mesh.db import Database
 from mesh.errors import Transient
 from observability import metrics, tracing
 
-from . import Event, Reaction
+from . import Dead, Reaction
+from .answers import Outcome
 from .backoff import Backoff
-from .deadletters import BEHIND, Hand, Redriven, count_parked, park, parked_keys, redrive
+from .deadletters import Hand, Redriven, count_parked, redrive
+from .inbox import Entry, Inbox
 from .jetstream import ApiError, Connection, Jetstream
 from .lanes import Lanes
-from .limits import Permits, TimedWork
+from .limits import Permits
 from .pull import Pull
 from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
 
@@ -37,25 +35,9 @@ MAX_TRIES: Final = 10
 """How often an event is tried that nobody can apply, before it is parked."""
 
 _WINDOW: Final = 256
-_ACK_WAIT_S: Final = 30
-_PROGRESS_EVERY_S: Final = 10.0
+# How often within the ack wait the server is told that what is on its way is being worked on.
+_TOLD_IN_ACK_WAIT: Final = 3
 _PRUNE_EVERY_S: Final = 600.0
-_KEEP_SEEN_S: Final = 45 * 24 * 3600
-
-_SEEN = sql(
-    "INSERT INTO inbox (consumer, event_id, applied_at_us) VALUES (:consumer, :event_id, :now_us)"
-    " ON CONFLICT (consumer, event_id) DO NOTHING"
-)
-_ADVANCE = sql(
-    "INSERT INTO inbox_versions (consumer, key, version) VALUES (:consumer, :key, :version)"
-    " ON CONFLICT (consumer, key) DO UPDATE SET version = excluded.version"
-    " WHERE inbox_versions.version <= excluded.version"
-)
-# Ids are UUIDv7: they sort by time, and the primary key finds the old ones.
-_PRUNE = sql(
-    "DELETE FROM inbox WHERE consumer = :consumer AND event_id IN (SELECT event_id FROM inbox"
-    " WHERE consumer = :consumer AND event_id < :before ORDER BY event_id LIMIT 1000)"
-)
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +53,6 @@ class Item:
         self.alone = False
         self.tries = 0
         self.backoff = Backoff(first_s=retry_s, cap_s=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An event in the transaction that applies it."""
-
-    incoming: Incoming
-    route: Route
-    event: Event[Any]
-    span: Span
 
 
 class ReactionLoop:
@@ -102,11 +74,12 @@ class ReactionLoop:
         self._jetstream = jetstream
         self.stream = stream
         self.routes = routes
-        self._options = options or Reaction(name=name, on={})
+        self._options = options or Reaction(name=name)
         self._retry_s = retry_s
         self.consumer = f"{service}-{name}"
         self.concurrency = self._options.concurrency
         self._permits = Permits(self.concurrency)
+        self._inbox = Inbox(self.consumer, self._options)
         self._lanes: Lanes[Item] = Lanes()
         self._in_flight: dict[int, Item] = {}
 
@@ -177,7 +150,7 @@ class ReactionLoop:
             "name": self.consumer,
             "durable_name": self.consumer,
             "ack_policy": "explicit",
-            "ack_wait": _ACK_WAIT_S * 1_000_000_000,
+            "ack_wait": round(self._options.ack_wait_s * 1_000_000_000),
             "max_ack_pending": _WINDOW,
             "max_deliver": -1,
             "deliver_policy": "all",
@@ -203,20 +176,35 @@ class ReactionLoop:
 
     async def _settle(self, connection: Connection, batch: Sequence[Item]) -> None:
         """Applies a batch and acks it; what fails is put back, to be tried alone and later."""
+        outcome = Outcome()
         try:
-            await self._apply([item.incoming for item in batch])
+            outcome = await self._apply([item.incoming for item in batch])
         except Exception as error:
             if len(batch) > 1:
                 self._lanes.put_back(batch)
                 return
             if not await self._give_up(batch[0], error):
                 pause_s = max(batch[0].backoff.next(), getattr(error, "retry_after_s", 0.0))
-                asyncio.get_running_loop().call_later(pause_s, self._lanes.put_back, batch)
+                self._put_back_after(pause_s, batch)
                 return
+        waiting: dict[str, list[Item]] = {}
+        done: list[Item] = []
         for item in batch:
-            await connection.send(item.incoming.message.reply, b"+ACK")
-            del self._in_flight[item.incoming.place.sequence]
-        self._lanes.settle(batch)
+            if item.incoming.id in outcome.again:
+                waiting.setdefault(item.key, []).append(item)
+            else:
+                await connection.send(item.incoming.message.reply, b"+ACK")
+                del self._in_flight[item.incoming.place.sequence]
+                done.append(item)
+        for items in waiting.values():
+            self._put_back_after(outcome.again[items[0].incoming.id].retry_after_s, items)
+        # A lane is free once nothing of it waits to be put back.
+        self._lanes.settle([item for item in done if item.key not in waiting])
+        if outcome.parked:
+            await self.count_parked()
+
+    def _put_back_after(self, pause_s: float, items: Sequence[Item]) -> None:
+        asyncio.get_running_loop().call_later(pause_s, self._lanes.put_back, items)
 
     async def _give_up(self, item: Item, error: Exception) -> bool:
         """Counts a failure, and parks the event if it was the last one; tells whether it was."""
@@ -225,24 +213,28 @@ class ReactionLoop:
             logger.info("%s will try %s again: %s", self.consumer, incoming.id, error)
             return False
         item.tries += 1
-        if item.tries < MAX_TRIES:
+        if item.tries < MAX_TRIES and not isinstance(error, Dead):
             logger.warning("%s failed at %s", self.consumer, incoming.id, exc_info=error)
             return False
         why = describe_error(error)
-        try:
-            await self._database.transact(self._park, incoming, why, item.tries)
-        except Transient as unavailable:
-            logger.info("%s could not park %s: %s", self.consumer, incoming.id, unavailable)
-            return False
+        for tells in (True, False):
+            try:
+                await self._database.transact(
+                    self._inbox.park, incoming, why, item.tries, tells=tells
+                )
+                break
+            except Transient as unavailable:
+                logger.info("%s could not park %s: %s", self.consumer, incoming.id, unavailable)
+                return False
+            except Exception:
+                if not tells:
+                    raise
+                logger.exception("%s could not tell of %s", self.consumer, incoming.id)
         await self.count_parked()
         logger.error("%s parked %s of key %s: %s", self.consumer, incoming.id, item.key, why)
         return True
 
-    async def _park(self, work: UnitOfWork, incoming: Incoming, why: str, tries: int) -> None:
-        await work.execute(_SEEN, consumer=self.consumer, event_id=incoming.id, now_us=now_us())
-        await park(work, incoming, self.consumer, why, tries)
-
-    async def _apply(self, batch: Sequence[Incoming]) -> None:
+    async def _apply(self, batch: Sequence[Incoming]) -> Outcome:
         """Applies events in one transaction. Raises what a handler raises."""
         entries: list[Entry] = []
         started_at = time.perf_counter()
@@ -258,7 +250,7 @@ class ReactionLoop:
                     entries.append(Entry(incoming, route, event, span))
             # One event is one trace; the transaction of many belongs to none of theirs.
             with tracing.use(entries[0].span) if len(entries) == 1 else contextlib.nullcontext():
-                await self._database.transact(self._keep, entries)
+                return await self._database.transact(self._inbox.keep, entries)
         except BaseException as error:
             error_type = type(error).__qualname__
             raise
@@ -274,58 +266,14 @@ class ReactionLoop:
                     duration, template, self.consumer, error_type
                 )
 
-    async def _keep(self, work: UnitOfWork, entries: Sequence[Entry]) -> None:
-        parked = await parked_keys(work, self.consumer)
-        now = now_us()
-        for entry in entries:
-            event = entry.event
-            new = await work.execute(_SEEN, consumer=self.consumer, event_id=event.id, now_us=now)
-            if not new:
-                continue
-            if event.key in parked:
-                await park(work, entry.incoming, self.consumer, BEHIND, 0)
-                continue
-            if await self._is_stale(work, event):
-                continue
-            with tracing.use(entry.span):
-                if limit := self._options.timeout_s:
-                    timed = TimedWork(work, limit)
-                    await entry.route.handle(timed, event)
-                    timed.check()
-                else:
-                    await entry.route.handle(work, event)
-
-    async def _is_stale(self, work: UnitOfWork, event: Event[Any]) -> bool:
-        """Tells whether a later version of the same fact was applied before: a very late repeat.
-
-        Versions are compared for each type: facts of several kinds may share a key.
-        """
-        if not event.version:
-            return False
-        key = f"{event.type}:{event.key}"
-        newest = await work.execute(
-            _ADVANCE, consumer=self.consumer, key=key, version=event.version
-        )
-        if not newest:
-            logger.warning("%s skips %s: it is older than what it knows", self.consumer, event.id)
-        return not newest
-
     async def _tell_progress(self, connection: Connection) -> None:
         """Keeps the server from sending again what waits here, or is being worked on."""
         while True:
-            await asyncio.sleep(_PROGRESS_EVERY_S)
+            await asyncio.sleep(self._options.ack_wait_s / _TOLD_IN_ACK_WAIT)
             for item in tuple(self._in_flight.values()):
                 await connection.send(item.incoming.message.reply, b"+WPI")
 
     async def _prune(self) -> None:
-        """Forgets events that are older than any stream keeps them."""
         while True:
-            before_ms = now_us() // 1_000 - _KEEP_SEEN_S * 1_000
-            before = f"{before_ms:012x}"
-            before = f"{before[:8]}-{before[8:]}"
-            await self._database.transact(_forget, self.consumer, before)
+            await self._database.transact(self._inbox.prune)
             await asyncio.sleep(_PRUNE_EVERY_S)
-
-
-async def _forget(work: UnitOfWork, consumer: str, before: str) -> None:
-    await work.execute(_PRUNE, consumer=consumer, before=before)

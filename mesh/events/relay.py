@@ -1,9 +1,10 @@
 """The relay: what was committed to the outbox is told, in order, and marked once it is on disk.
 
-It is woken by the commit, and looks by itself now and then. When it cannot know whether its last
-events were taken, at the start and after a failure, it looks for them at the end of the stream,
-which has no other publisher. What two relays send at once has the same ids, and the server drops
-it; what it does not drop, the inbox of a reaction does.
+It is woken by the commit, and looks by itself now and then. It sends right behind the place where
+the stream ended when it last knew, and the server refuses it when somebody else has sent meanwhile:
+a relay that was frozen with events in its hands, and has lost its lease, repeats nothing. When it
+cannot know where the stream ends, at the start and after a failure, it looks for its events there
+before it reads what is unsent. So two relays at once send each event once, and in order.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -30,7 +31,7 @@ from .backoff import Backoff
 from .envelope import PARENT_SPAN, EventType, describe
 from .history import Mark, StreamLost, keep_mark, must_be_whole
 from .jetstream import ApiError, Connection, Jetstream
-from .stream import MAX_BATCH, StreamSettings, create_stream, ids_at_end, put
+from .stream import MAX_BATCH, StreamSettings, create_stream, end_of, ids_at_end, put
 
 __all__ = ["Relay"]
 
@@ -78,7 +79,7 @@ class Relay:
         self._publishes = [describe(message.DESCRIPTOR) for message in publishes]
         self.settings = settings or StreamSettings()
         self._news = asyncio.Event()
-        self._in_doubt = True
+        self._ends: dict[str, int] = {}
         self._recorded: set[int] = set()
         self._streams: tuple[Connection | None, set[str]] = (None, set())
         self.problem = ""
@@ -95,7 +96,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relays until it is cancelled."""
-        self._in_doubt = True
+        self._ends = {}
         backoff = Backoff(first_s=0.05, cap_s=5.0)
         prune_at = 0.0
         loop = asyncio.get_running_loop()
@@ -129,7 +130,7 @@ class Relay:
     async def step(self) -> int:
         """Sends up to a hundred events, the oldest first; tells how many.
 
-        Raises `Transient` or `ApiError`; what was sent and not marked is then sent again.
+        Raises `Transient` or `ApiError`; what was sent and not marked is then looked for.
         """
         rows = await self._database.read(_fetch_unsent, MAX_BATCH)
         if not rows:
@@ -137,23 +138,43 @@ class Relay:
             return 0
         self.backlog_since_us = rows[0]["created_at_us"]
         connection = await self._jetstream.connection()
-        in_doubt, self._in_doubt = self._in_doubt, True
-        for stream, group in groupby(map(_kept, rows), key=lambda kept: kept.kind.stream):
-            batch = list(group)
-            await self._ensure(connection, stream, batch[0].kind)
-            known = await ids_at_end(connection, stream, _TAIL) if in_doubt else {}
-            unknown = [kept.envelope for kept in batch if kept.envelope.event_id not in known]
-            place = await put(connection, unknown) if unknown else 0
-            last = batch[-1].envelope.event_id
-            # A failure to mark them sends them again; their spans are recorded already.
-            record_sent([kept for kept in batch if kept.id not in self._recorded])
-            self._recorded = {kept.id for kept in batch}
-            for kept in batch:
-                metrics.MESSAGING_CLIENT_SENT_MESSAGES.add(1, kept.kind.template, "")
-            mark = Mark(stream, known.get(last, place), last)
-            await self._database.transact(_mark, [kept.id for kept in batch], mark)
-        self._in_doubt = False
-        return len(rows)
+        known: dict[str, int] = {}
+        waiting = [_kept(row) for row in rows]
+        while unsure := {each.kind for each in waiting if each.kind.stream not in self._ends}:
+            for stream, kind in {kind.stream: kind for kind in unsure}.items():
+                await self._ensure(connection, stream, kind)
+                self._ends[stream] = await end_of(connection, stream)
+                known |= await ids_at_end(connection, stream, _TAIL)
+            # Another relay may have marked what it has sent by now: what is still unsent counts.
+            waiting = [_kept(row) for row in await self._database.read(_fetch_unsent, MAX_BATCH)]
+        ends, self._ends = self._ends, {}
+        for stream, group in groupby(waiting, key=lambda kept: kept.kind.stream):
+            ends[stream] = await self._send(connection, stream, list(group), known, ends[stream])
+        self._ends = ends
+        return len(waiting)
+
+    async def _send(
+        self,
+        connection: Connection,
+        stream: str,
+        batch: Sequence[_Kept],
+        known: Mapping[str, int],
+        end: int,
+    ) -> int:
+        """Sends events of one stream, but those that are there, and marks them; gives its end."""
+        await self._ensure(connection, stream, batch[0].kind)
+        unknown = [kept.envelope for kept in batch if kept.envelope.event_id not in known]
+        if unknown:
+            end = await put(connection, unknown, after=end)
+        last = batch[-1].envelope.event_id
+        # A failure to mark them sends them again; their spans are recorded already.
+        record_sent([kept for kept in batch if kept.id not in self._recorded])
+        self._recorded = {kept.id for kept in batch}
+        for kept in batch:
+            metrics.MESSAGING_CLIENT_SENT_MESSAGES.add(1, kept.kind.template, "")
+        mark = Mark(stream, known.get(last, end), last)
+        await self._database.transact(_mark, [kept.id for kept in batch], mark)
+        return end
 
     async def _ensure_published(self) -> bool:
         """Makes the streams that are known to be needed; tells whether there was a server to."""

@@ -19,7 +19,7 @@ from .envelope import PARENT_SPAN, EventType
 from .jetstream import ApiError, Connection, Request, read_answer
 from .pull import Pull, place_of
 
-__all__ = ["MAX_BATCH", "StreamSettings", "create_stream", "ids_at_end", "put"]
+__all__ = ["MAX_BATCH", "StreamSettings", "create_stream", "end_of", "ids_at_end", "put"]
 
 MAX_BATCH: Final = 100
 """How many events are sent at once, at most."""
@@ -79,10 +79,13 @@ async def create_stream(
     logger.info("stream %s was created", kind.stream)
 
 
-async def put(connection: Connection, envelopes: Sequence[Envelope]) -> int:
+async def put(
+    connection: Connection, envelopes: Sequence[Envelope], *, after: int | None = None
+) -> int:
     """Puts events of one stream into it, in order, and returns when the server has them on disk.
 
-    Gives the place of the last one.
+    Gives the place of the last one. With `after` they are put there, right behind that place, or
+    not at all: `ApiError.WRONG_PLACE` says that somebody else has put something there.
 
     Few are sent in a chain, which is faster, and many in a batch, which is cheaper. Events that are
     there already, by their ids, are not put again; they break a chain or a batch, whose events are
@@ -92,15 +95,24 @@ async def put(connection: Connection, envelopes: Sequence[Envelope]) -> int:
     """
     try:
         if len(envelopes) > _LONGEST_CHAIN:
-            return await _put_batch(connection, envelopes)
-        return await _put_chain(connection, envelopes)
+            return await _put_batch(connection, envelopes, after)
+        place, _ = await _put_chain(connection, envelopes, after)
+        return place
     except ApiError as error:
-        if error.code == ApiError.STREAM_FULL or len(envelopes) == 1:
+        if error.code in (ApiError.STREAM_FULL, ApiError.WRONG_PLACE) or len(envelopes) == 1:
             raise
         logger.info("%d events are sent one by one: %s", len(envelopes), error)
         for envelope in envelopes:
-            place = await _put_chain(connection, [envelope])
+            place, is_new = await _put_chain(connection, [envelope], after)
+            if after is not None and is_new:
+                after = place
         return place
+
+
+async def end_of(connection: Connection, stream: str) -> int:
+    """Gives the place of the last event that a stream has taken. Raises as `ids_at_end` does."""
+    last: int = (await connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+    return last
 
 
 async def ids_at_end(connection: Connection, stream: str, most: int) -> dict[str, int]:
@@ -135,25 +147,30 @@ async def ids_at_end(connection: Connection, stream: str, most: int) -> dict[str
     return ids
 
 
-async def _put_chain(connection: Connection, envelopes: Sequence[Envelope]) -> int:
-    """Does not wait between events: the server takes each only right after the one before it."""
+async def _put_chain(
+    connection: Connection, envelopes: Sequence[Envelope], after: int | None
+) -> tuple[int, bool]:
+    """Does not wait between events: the server takes each only right after the one before it.
+
+    Gives the place of the last one, and whether it was not there before.
+    """
     requests: list[Request] = []
     for envelope in envelopes:
-        headers = _headers(envelope)
+        headers = _headers(envelope, None if requests else after)
         if requests:
             headers["Nats-Expected-Last-Msg-Id"] = envelopes[len(requests) - 1].event_id
         requests.append(Request(envelope.subject, envelope.payload, headers))
-    place = 0
-    for answer in await connection.request_all(requests):
-        place = read_answer(answer.data)["seq"]
-    return place
+    answer = [read_answer(each.data) for each in await connection.request_all(requests)][-1]
+    return answer["seq"], not answer.get("duplicate")
 
 
-async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> int:
+async def _put_batch(
+    connection: Connection, envelopes: Sequence[Envelope], after: int | None
+) -> int:
     """All or none (ADR-50)."""
     batch = new_id()
     for number, envelope in enumerate(envelopes, start=1):
-        headers = _headers(envelope)
+        headers = _headers(envelope, after if number == 1 else None)
         headers["Nats-Batch-Id"] = batch
         headers["Nats-Batch-Sequence"] = str(number)
         if number < len(envelopes):
@@ -164,5 +181,8 @@ async def _put_batch(connection: Connection, envelopes: Sequence[Envelope]) -> i
     return place
 
 
-def _headers(envelope: Envelope) -> dict[str, str]:
-    return {name: value for name, value in envelope.headers.items() if name != PARENT_SPAN}
+def _headers(envelope: Envelope, after: int | None) -> dict[str, str]:
+    headers = {name: value for name, value in envelope.headers.items() if name != PARENT_SPAN}
+    if after is not None:
+        headers["Nats-Expected-Last-Sequence"] = str(after)
+    return headers

@@ -9,6 +9,7 @@ record        spans, durations and log lines of calls
 unary         a handler, wrapped; streaming: the same for handlers of streams
 server        servers, and the registration of handlers
 ask           one call on a channel
+mirror        copies of calls, made beside them
 client        channels, and stub methods, wrapped once when a stub is made
 """
 

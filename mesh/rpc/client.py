@@ -20,6 +20,7 @@ from mesh.errors import DeadlineExceeded, Overloaded, Refused, Transient
 from mesh.rpc.ask import Ask, Metadata, ask_on
 from mesh.rpc.budget import REPEAT_HEADER, REPEAT_NO, RetryBudget
 from mesh.rpc.context import REPLAYED_KEY, Outgoing, current
+from mesh.rpc.mirror import Mirrors
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
 from mesh.rpc.record import ClientRecord
 from mesh.rpc.server import MAX_MESSAGE_BYTES
@@ -67,6 +68,7 @@ class Channels:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._restraints: dict[str, tuple[RetryBudget, Throttle]] = {}
         self._wanted: set[str] = set()
+        self.mirrors = Mirrors(self.to)
 
     def join(self, connect: Connect) -> None:
         """Says how channels are made from now on, and begins to connect those that are wanted."""
@@ -167,6 +169,10 @@ class UnaryMethod:
         elif may_repeat and type(error) is Transient:
             self.budget.spend()
 
+    def rebind(self) -> None:
+        """Binds itself anew before the next call."""
+        self._bound = None
+
     def _resolve(self) -> Ask:
         self._bound = self._bind()
         return self._bound
@@ -203,11 +209,15 @@ class _StubChannel:
     def unary_unary(self, path: str, *coding: Any, **options: Any) -> UnaryMethod:
         record = ClientRecord(path, self._service, self._channels.scheme + self._service)
 
-        def bind() -> Ask:
-            return ask_on(self._channels.to(self._service), path, *coding, **options)
+        policy, mirrors = policy_of(method_of(path)), self._channels.mirrors
 
-        restraint = self._channels.restraint(self._service)
-        return UnaryMethod(policy_of(method_of(path)), record, restraint, bind)
+        def bind() -> Ask:
+            ask = ask_on(self._channels.to(self._service), path, *coding, **options)
+            return mirrors.around(self._service, policy, ask)
+
+        method = UnaryMethod(policy, record, self._channels.restraint(self._service), bind)
+        mirrors.watch(self._service, method.rebind)
+        return method
 
     def unary_stream(self, path: str, *coding: Any, **options: Any) -> StreamMethod:
         return self._streaming("unary_stream", path, coding, options)

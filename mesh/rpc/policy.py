@@ -35,7 +35,8 @@ class MethodPolicy:
     `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`, unset when
     nobody may call; `needs_user` whether the call must carry a user's access token; `callers`
     the workloads that may call, empty for any; `cost` the weight of one call when load is shed;
-    `retriable` whether the mesh may repeat a call that found no answer; `may_replay` whether an
+    `retriable` whether the mesh may repeat a call that found no answer; `changes_nothing` whether a
+    call has no side effects, and may be made a second time elsewhere; `may_replay` whether an
     answer may be an earlier one, because the request names itself (AIP-155).
     """
 
@@ -49,6 +50,7 @@ class MethodPolicy:
     cost: int
     sandbox: bool
     retriable: bool
+    changes_nothing: bool
     may_replay: bool
 
 
@@ -92,5 +94,6 @@ def policy_of(method: MethodDescriptor) -> MethodPolicy:
         cost=policy.cost or 1,
         sandbox=policy.sandbox,
         retriable=options.idempotency_level in _REPEATABLE,
+        changes_nothing=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         may_replay=bool(policy.idempotency_key),
     )

@@ -14,6 +14,7 @@ sight          `meshapi.v1.SightService`: clients, edges, resources
 store          the catalogue on disk
 admin          what operators ask over HTTP
 plane          all of it together; `python -m mesh.xds` runs it
+accepted       what the core of a process has accepted, for its chassis
 bootstrap      what a gRPC client must know to follow the control plane
 together       the two sides of a stream
 lease          how a process stays registered

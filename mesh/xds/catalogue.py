@@ -24,10 +24,13 @@ __all__ = ["Catalogue", "Endpoint", "Method", "Service", "outliers"]
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method of a service: its full path, and whether the mesh may repeat a call of it."""
+    """A method of a service: its full path, whether the mesh may repeat a call of it, and whether
+    a call changes nothing.
+    """
 
     path: str
     retriable: bool
+    no_side_effects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,7 +271,12 @@ def _state_of(endpoint: Endpoint) -> pb.InstanceState.ValueType:
 
 
 def _methods(routes: Iterable[pb.MethodRoute]) -> tuple[Method, ...]:
-    by_path = {route.path: Method(path=route.path, retriable=route.retriable) for route in routes}
+    by_path = {
+        route.path: Method(
+            path=route.path, retriable=route.retriable, no_side_effects=route.no_side_effects
+        )
+        for route in routes
+    }
     if len(by_path) > _MAX_METHODS or not all(_METHOD.fullmatch(path) for path in by_path):
         raise InvalidArgument("METHODS_INVALID", "A method is `/package.Service/Method`.")
     return tuple(by_path.values())

@@ -3,7 +3,8 @@
 A service `x` is a listener, a route table, a cluster and an endpoint list, all named `x`. A version
 that the policy tells apart is a cluster and an endpoint list of its own, named `x/v2`. Only what
 gRPC's clients honour is sent, C-core's first of all: no route timeouts (deadlines are the chassis'
-business), no `LEAST_REQUEST`, no endpoint weights in a round robin, no mirroring.
+business) and, unless an operator forces it, no `LEAST_REQUEST`, no endpoint weights in a round
+robin, no mirroring by the core.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from mesh.identity.spiffe import spiffe_id
 from mesh.xds.bootstrap import CERTIFICATE_PROVIDER, REGION
 from mesh.xds.catalogue import Service, outliers
 from mesh.xds.policy.document import EMPTY
-from mesh.xds.policy.lanes import lanes_of, subset
+from mesh.xds.policy.lanes import lanes_of, mirror_rule, subset
 from mesh.xds.routes import FAULT_FILTER, route_table
 from mesh.xds.zones import Group, groups
 from meshapi.v1 import policy_pb2 as pb
@@ -76,7 +77,7 @@ def resources_of(
     name = service.name
     found = {
         (LDS, name, ""): _pack(_listener(name, has_faults=bool(policy.faults))),
-        (RDS, name, ""): _pack(route_table(name, lanes_of(service, policy))),
+        (RDS, name, ""): _pack(_routes(service, policy)),
     }
     everyone = sorted(service.endpoints.values(), key=lambda each: (each.zone, each.instance_id))
     clusters = {name: everyone}
@@ -108,6 +109,16 @@ def tombstone(name: str) -> Packed:
     return _pack(_listener_of(name, manager))
 
 
+def _routes(service: Service, policy: pb.ServicePolicy) -> RouteConfiguration:
+    told = policy.mirror
+    return route_table(
+        service.name,
+        lanes_of(service, policy),
+        mirror_rule(service, policy),
+        subset(service.name, told.to) if told.by_xds else "",
+    )
+
+
 def _listener(name: str, *, has_faults: bool) -> Listener:
     manager = _connection_manager()
     if has_faults:
@@ -134,6 +145,8 @@ def _cluster(service: str, name: str, policy: pb.ServicePolicy) -> Cluster:
     cluster = Cluster(name=name, type=Cluster.EDS, lb_policy=Cluster.ROUND_ROBIN)
     if policy.load_balancing.algorithm == pb.LOAD_BALANCER_RING_HASH:
         cluster.lb_policy = Cluster.RING_HASH
+    elif policy.load_balancing.algorithm == pb.LOAD_BALANCER_LEAST_REQUEST:
+        cluster.lb_policy = Cluster.LEAST_REQUEST
     cluster.eds_cluster_config.eds_config.CopyFrom(_from_this_stream())
     # Clients report their load to whoever they have their resources from.
     cluster.lrs_server.self.SetInParent()
@@ -169,6 +182,9 @@ def _eject(ejection: Any, told: pb.OutlierEjection) -> None:
     ejection.failure_percentage_threshold.value = rules.failure_percent
     ejection.failure_percentage_minimum_hosts.value = rules.minimum_instances
     ejection.failure_percentage_request_volume.value = rules.minimum_calls
+    if rules.consecutive_5xx:
+        ejection.consecutive_5xx.value = rules.consecutive_5xx
+        ejection.enforcing_consecutive_5xx.value = 100
 
 
 def _assignment(

@@ -13,11 +13,15 @@ from mesh.errors import NotFound, PermissionDenied, Refused
 from mesh.identity.refusal import refuse
 from mesh.identity.spiffe import workload_of
 from mesh.xds.load import KEPT_S, LoadReports
+from mesh.xds.policy.capabilities import Seen, abilities
+from mesh.xds.policy.document import of_service
+from mesh.xds.policy.lacks import lacks_of
 from mesh.xds.publisher import Publisher
 from mesh.xds.resources import CDS, EDS, LDS, RDS
 from mesh.xds.snapshot import Resource, Snapshot
 from mesh.xds.subscription import Client, Subscription
 from meshapi.v1 import options_pb2
+from meshapi.v1 import policy_pb2 as mesh_policy
 from meshapi.v1 import sight_pb2 as pb
 
 __all__ = ["SHORT", "SightService", "clients_of", "edges_of"]
@@ -31,6 +35,7 @@ _WINDOW_S = 10.0
 _BY_HARM = (
     pb.SYNC_STATE_UNSPECIFIED,
     pb.SYNC_STATE_SYNCED,
+    pb.SYNC_STATE_IGNORED,
     pb.SYNC_STATE_NOT_SENT,
     pb.SYNC_STATE_STALE,
     pb.SYNC_STATE_NACKED,
@@ -90,7 +95,10 @@ def clients_of(publisher: Publisher, workload: str = "") -> pb.ListClientsRespon
     clients = [each for each in publisher.clients if workload in ("", each.workload)]
     clients.sort(key=lambda each: (each.workload, each.node_id, each.connected_at))
     return pb.ListClientsResponse(
-        clients=[_client(client, publisher.snapshot) for client in clients]
+        clients=[
+            _client(client, publisher.snapshot, _ignored(client, publisher.policy))
+            for client in clients
+        ]
     )
 
 
@@ -134,9 +142,20 @@ def _guarded(answer: Any, method: Any) -> Any:
     return handle
 
 
-def _client(client: Client, snapshot: Snapshot) -> pb.Client:
+def _ignored(client: Client, policy: mesh_policy.MeshPolicy) -> dict[str, str]:
+    """Tells what a client accepts and does nothing of, by type."""
+    ability = abilities(Seen(client.agent_name, client.agent_version, client.node_id))
+    return {
+        lack.type: f"{name}: {lack.field}: {lack.why}"
+        for name in sorted(client.subscriptions[LDS].names)
+        for lack in lacks_of(of_service(policy, name), ability)
+        if lack.ignored
+    }
+
+
+def _client(client: Client, snapshot: Snapshot, ignored: dict[str, str]) -> pb.Client:
     types = [
-        _type_state(subscription, snapshot, client.zone)
+        _type_state(subscription, snapshot, client.zone, ignored)
         for type_url in SHORT
         if (subscription := client.subscriptions[type_url]).names
     ]
@@ -153,7 +172,9 @@ def _client(client: Client, snapshot: Snapshot) -> pb.Client:
     return found
 
 
-def _type_state(subscription: Subscription, snapshot: Snapshot, zone: str) -> pb.TypeState:
+def _type_state(
+    subscription: Subscription, snapshot: Snapshot, zone: str, ignored: dict[str, str]
+) -> pb.TypeState:
     found = pb.TypeState(
         type=SHORT[subscription.type_url],
         state=_state(subscription, snapshot, zone),
@@ -163,6 +184,8 @@ def _type_state(subscription: Subscription, snapshot: Snapshot, zone: str) -> pb
         error=subscription.refusal,
         refusals=subscription.refusals,
     )
+    if found.state == pb.SYNC_STATE_SYNCED and found.type in ignored:
+        found.state, found.error = pb.SYNC_STATE_IGNORED, ignored[found.type]
     if subscription.on_its_way:
         found.waiting.FromMicroseconds(round((time.time() - subscription.sent_at) * 1e6))
     return found

@@ -23,6 +23,7 @@ from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from mesh.errors import Error
 from mesh.identity.workload import WorkloadIdentity
 from mesh.rpc.client import CHANNEL_OPTIONS, Channels, make_stub
+from mesh.xds.accepted import follow, mirror_rules
 from mesh.xds.bootstrap import Node, bootstrap
 from observability import metrics
 from tests.faults.backend import ACCOUNT_ID
@@ -126,6 +127,11 @@ async def main(told: dict[str, str]) -> None:
             CHANNEL_OPTIONS,
         )
     )
+    working = [
+        keeping,
+        asyncio.create_task(follow(lambda held: channels.mirrors.follow(mirror_rules(held)))),
+        asyncio.create_task(channels.mirrors.run()),
+    ]
     driver = Driver(channels)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -135,7 +141,9 @@ async def main(told: dict[str, str]) -> None:
     while line := await reader.readline():
         order = json.loads(line)
         print(json.dumps(await getattr(driver, order.pop("do"))(**order)), flush=True)
-    keeping.cancel()
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
     await channels.close()
 
 

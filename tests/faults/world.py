@@ -18,10 +18,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from mesh.identity.files import issue_files
 from mesh.identity.join import mint_join_token, trust_bundle_file
 from mesh.tests.processes import Started, eventually, free_port, get
+from meshapi.v1 import policy_pb2
+from meshapi.v1.policy_pb2_grpc import PolicyServiceStub
 
 PATIENCE_S = 60.0
 SHARED = {"BANK_ENV": "dev", "MESH_OTLP_URL": "", "MESH_NATS_URL": ""}
@@ -174,6 +178,19 @@ class World:
         self.drivers.append(driver)
         await driver.heard()
         return driver
+
+    async def apply(self, *services: policy_pb2.ServicePolicy) -> policy_pb2.PolicyRevision:
+        """Replaces the policy, as an operator."""
+        own = self.folder / "operator"
+        issue_files(self.data_dir, "operator", own, control_plane=self.addresses["control_plane"])
+        files = (own / name for name in ("bundle.pem", "key.pem", "cert.pem"))
+        credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+        request = policy_pb2.ApplyPolicyRequest(policy=policy_pb2.MeshPolicy(services=services))
+        async with grpc.aio.secure_channel(self.addresses["control_plane"], credentials) as channel:
+            response: policy_pb2.ApplyPolicyResponse = await PolicyServiceStub(channel).ApplyPolicy(
+                request, timeout=PATIENCE_S
+            )
+        return response.current
 
     def _join(self, own: Path, workload: str) -> None:
         own.mkdir(exist_ok=True)

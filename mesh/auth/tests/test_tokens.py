@@ -45,12 +45,15 @@ def with_own_key(mint: TokenMint) -> str:
     return other.sign({}, {"jwk": other.key.as_dict(private=False)})
 
 
-now = int(time.time())
+def now(later_s: int = 0) -> int:
+    """The time of the call: these tests may run long after they were collected."""
+    return int(time.time()) + later_s
+
 
 FORGED: dict[str, Callable[[TokenMint], str]] = {
-    "expired": lambda mint: mint.sign({"exp": now - 120}),
-    "not valid yet": lambda mint: mint.sign({"nbf": now + 120}),
-    "issued in the future": lambda mint: mint.sign({"iat": now + 120}),
+    "expired": lambda mint: mint.sign({"exp": now(-120)}),
+    "not valid yet": lambda mint: mint.sign({"nbf": now(120)}),
+    "issued in the future": lambda mint: mint.sign({"iat": now(120)}),
     "without an end": lambda mint: mint.sign({"exp": None}),
     "with an end that is no number": lambda mint: mint.sign({"exp": True}),
     "without a subject": lambda mint: mint.sign({"sub": None}),
@@ -123,17 +126,18 @@ async def test_a_good_token_names_its_user() -> None:
 @pytest.mark.parametrize("skew", [-30, 30])
 async def test_clocks_may_differ_by_half_a_minute(skew: int) -> None:
     mint = TokenMint()
-    token = mint.sign({"iat": now, "nbf": now, "exp": now + 1})
-    verifier = TokenVerifier(TokenKeys(mint.fetch), clock=lambda: now + skew)
+    signed_at = now()
+    token = mint.sign({"iat": signed_at, "nbf": signed_at, "exp": signed_at + 1})
+    verifier = TokenVerifier(TokenKeys(mint.fetch), clock=lambda: signed_at + skew)
 
     assert (await verifier.verify(token)).user_id
 
 
 async def test_a_token_is_verified_once_and_forgotten_when_it_expires() -> None:
     mint = TokenMint()
-    clock = [float(now)]
+    clock = [float(now())]
     verifier = TokenVerifier(TokenKeys(mint.fetch), clock=lambda: clock[0])
-    token = mint.sign({"exp": now + 10})
+    token = mint.sign({"exp": now(10)})
 
     user = await verifier.verify(token)
     assert verifier.known(token) is user

@@ -83,6 +83,47 @@ async def test_a_change_is_made_seen_listed_and_undone(operator: Operator) -> No
     assert history[0]["reason"] == "back to revision 1"
 
 
+async def test_each_field_has_a_command_of_its_own(operator: Operator) -> None:
+    await operator.types("mesh", "mirror", "echo", "--to", "v2", "--percent", "5")
+    await operator.types("mesh", "retry", "echo/Get", "--times", "2", "--after", "unavailable")
+    await operator.types("mesh", "retry", "echo", "--off")
+    await operator.types("mesh", "circuit", "echo", "--most", "50")
+    await operator.types("mesh", "sticky", "echo", "--header", "X-Account")
+    await operator.types("mesh", "zones", "echo", "--own-first", "--then", "b")
+
+    policy = json.loads(await operator.types("mesh", "policy", "get", "--output", "json"))
+    (echo,) = policy["services"]
+    assert echo == {
+        "service": "echo",
+        "mirror": {"to": "v2", "percent": 5.0},
+        "retries": [
+            {"off": True},
+            {"methods": ["Get"], "num_retries": 2, "retry_on": ["unavailable"]},
+        ],
+        "circuit_breaker": {"max_requests": 50},
+        "load_balancing": {"algorithm": "LOAD_BALANCER_RING_HASH", "hash_header": "x-account"},
+        "zones": {"own_first": True, "failover": ["b"]},
+    }
+
+    for field in ("mirror", "retry", "circuit", "sticky", "zones"):
+        await operator.types("mesh", field, "echo", "--clear")
+        await operator.types("mesh", field, "echo", ends=2)
+    policy = json.loads(await operator.types("mesh", "policy", "get", "--output", "json"))
+    assert policy.get("services", []) == []
+
+
+async def test_what_is_refused_can_be_forced(operator: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "odd.json"
+    mirror = {"to": "v2", "percent": 5, "by_xds": True}
+    file.write_text(json.dumps({"services": [{"service": "echo", "mirror": mirror}]}))
+
+    said = await operator.types("mesh", "policy", "apply", "-f", str(file), ends=2)
+    assert "request_mirror_policies is ignored" in said
+
+    said = await operator.types("mesh", "policy", "apply", "-f", str(file), "--force")
+    assert "attention: services[echo].mirror.by_xds" in said
+
+
 async def test_a_test_says_where_a_call_goes(operator: Operator) -> None:
     await operator.types("mesh", "split", "echo", "v1=75", "v2=25")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -27,7 +28,7 @@ COUNT_SAGAS = sql("SELECT COUNT(*) AS n FROM sagas")
 _ids = count(1)
 
 
-def seal(event: Message, version: int) -> Envelope:
+def seal(event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:
     return Envelope(
         event_id=f"event-{next(_ids)}",
         subject="bank.test.v1.Moved.a",

@@ -3,11 +3,14 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mesh.db import Database, UnitOfWork, open_database, sql
 from mesh.events import relay as relay_module
 from mesh.events.envelope import describe, seal
-from mesh.events.jetstream import Jetstream
+from mesh.events.jetstream import ApiError, Jetstream
 from mesh.events.relay import Relay
 from mesh.events.stream import StreamSettings, create_stream, ids_at_end, put
 from mesh.testing.waiting import eventually
@@ -110,6 +113,43 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order_of_each_key(
     assert len({event_id for event_id, _, _ in found}) == len(found) == 400
     for key in keys:
         assert [version for _, of, version in found if of == key] == list(range(1, 41))
+
+
+async def test_a_relay_that_was_frozen_with_events_in_its_hands_repeats_none_of_them(
+    database: Database, jetstream: Jetstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = StreamSettings(duplicate_window_s=1)
+    connection = await jetstream.connection()
+    frozen, thawed = asyncio.Event(), asyncio.Event()
+
+    async def freeze(*arguments: Any, **options: Any) -> int:
+        frozen.set()
+        await thawed.wait()
+        return await put(*arguments, **options)
+
+    await database.transact(place, "a", *range(1, 21))
+    with monkeypatch.context() as patched:
+        patched.setattr(relay_module, "put", freeze)
+        late = asyncio.create_task(Relay(database, jetstream, settings).step())
+        await frozen.wait()
+    # Its successor sends them, and more than anybody looks back; the server forgets their ids.
+    successor = Relay(database, jetstream, settings)
+    for number in range(21, 701):
+        await database.transact(place, f"order-{number % 7}", number)
+    while await successor.step():
+        pass
+    probe = seal(OrderPaid(order_id="probe", number=1), source="shop")
+
+    async def is_forgotten() -> bool:
+        await put(connection, [probe])
+        return [found for found, _, _ in await ids_in(connection)].count(probe.event_id) == 2
+
+    await eventually(is_forgotten)
+    thawed.set()
+    with pytest.raises(ApiError, match="wrong last sequence"):
+        await late
+    versions = [version for _, key, version in await ids_in(connection) if key != "probe"]
+    assert versions == list(range(1, 701))
 
 
 async def test_the_end_of_a_stream_is_all_of_a_short_one_and_no_more_of_a_long_one(

@@ -142,12 +142,14 @@ async def test_only_one_supervisor_keeps_its_data_in_a_directory(
 
 
 async def test_after_the_end_nothing_is_left(project: Project, data: Path) -> None:
+    before = brokers()
     embedded = Embedded(project, data, Ports.free())
     await embedded.up()
+    assert brokers() > before
 
     await embedded.down()
 
-    assert [child for child in psutil.Process().children(recursive=True) if data_of(child)] == []
+    assert brokers() == before
     with pytest.raises(Problem, match="not running"):
         Running.find(data)
 
@@ -167,6 +169,8 @@ async def test_a_taken_port_stops_the_start_before_anything_runs(
     assert embedded.instances == {}
 
 
-def data_of(child: psutil.Process) -> bool:
-    """Whether a process is one that was supervised, and still runs."""
-    return child.status() != psutil.STATUS_ZOMBIE and "nats-server" in " ".join(child.cmdline())
+def brokers() -> set[psutil.Process]:
+    """The brokers that this process started, by whatever way, and that still run."""
+    children = psutil.Process().children(recursive=True)
+    running = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return {child for child in running if "nats-server" in " ".join(child.cmdline())}

@@ -37,7 +37,8 @@ class Book:
     without the faults whose time is over.
 
     `objections` says what is wrong with a policy that came into the bucket by another way; such a
-    policy is not followed. `problem` says what keeps us from following the bucket.
+    policy is not followed, unless an operator forced it. `problem` says what keeps us from
+    following the bucket.
     """
 
     def __init__(
@@ -96,7 +97,13 @@ class Book:
             self._timer.cancel()
 
     async def append(
-        self, policy: pb.MeshPolicy, *, author: str, reason: str, expected: int = 0
+        self,
+        policy: pb.MeshPolicy,
+        *,
+        author: str,
+        reason: str,
+        expected: int = 0,
+        forced: bool = False,
     ) -> pb.PolicyRevision:
         """Keeps a policy as the newest revision, and follows it.
 
@@ -108,7 +115,7 @@ class Book:
                 "POLICY_CHANGED",
                 f"The policy is at revision {self.current.revision} now, not at {expected}.",
             )
-        revision = pb.PolicyRevision(policy=policy, author=author, reason=reason)
+        revision = pb.PolicyRevision(policy=policy, author=author, reason=reason, forced=forced)
         revision.applied_at.FromMicroseconds(now_us())
         value = _written(revision)
         if len(value) > _MOST_BYTES:
@@ -159,7 +166,7 @@ class Book:
         self._last_seen = kept[0]
         try:
             revision = _parsed(kept)
-            objections = self._objections(revision.policy)
+            objections = [] if revision.forced else self._objections(revision.policy)
         except Refused as error:
             objections = [error.message]
         if objections:

@@ -157,7 +157,13 @@ class CanaryController:
         policy = pb.MeshPolicy()
         policy.CopyFrom(current.policy)
         of_service(policy, changed.service).CopyFrom(changed)
-        await self._book.append(policy, author=AUTHOR, reason=reason, expected=current.revision)
+        await self._book.append(
+            policy,
+            author=AUTHOR,
+            reason=reason,
+            expected=current.revision,
+            forced=current.forced,
+        )
 
     def _status(self, told: pb.ServicePolicy) -> pb.CanaryStatus:
         canary = told.canary

@@ -59,6 +59,7 @@ def named_versions(service: pb.ServicePolicy) -> frozenset[str]:
     """Tells the versions that a policy tells apart."""
     named = {share.version for share in service.split}
     named.update(share.version for route in service.routes for share in route.to)
+    named.update([service.mirror.to] if service.mirror.to else [])
     return frozenset(named)
 
 

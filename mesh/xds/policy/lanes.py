@@ -13,10 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mesh.rpc.mirror import MIRRORED_HEADER, MirrorRule
 from mesh.xds.catalogue import Method, Service
 from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["DEFAULT_RETRY", "Lane", "lanes_of", "method_paths", "subset", "versions_up"]
+__all__ = [
+    "DEFAULT_RETRY",
+    "Lane",
+    "lanes_of",
+    "method_paths",
+    "mirror_rule",
+    "subset",
+    "versions_up",
+]
 
 # C-core takes no other names for what it may repeat than these and a few it should not. Under 2 ms
 # between tries it loses calls (grpc/grpc#41036).
@@ -70,7 +79,7 @@ def lanes_of(service: Service, policy: pb.ServicePolicy) -> list[Lane]:
     special = {path for path, retry in retries.items() if retry is not None}
     special.update(path for each in policy.faults for path in _paths(service, each.methods))
     is_ring = policy.load_balancing.algorithm == pb.LOAD_BALANCER_RING_HASH
-    lanes = []
+    lanes = list(_mirrored(service, policy))
     for rule in _rules(service, policy):
         for path in rule.paths or (*sorted(special), ""):
             for headers, fault in _faults(service, policy.faults, path):
@@ -86,6 +95,32 @@ def lanes_of(service: Service, policy: pb.ServicePolicy) -> list[Lane]:
                     )
                 )
     return lanes
+
+
+def mirror_rule(service: Service, policy: pb.ServicePolicy) -> MirrorRule | None:
+    """Tells what the callers' chassis are to copy; None for nothing."""
+    told = policy.mirror
+    if not told.percent or told.by_xds:
+        return None
+    paths = _paths(service, told.methods)
+    if told.methods and not paths:
+        # Methods that are gone must not make it a rule for all methods.
+        return None
+    return MirrorRule(told.percent, frozenset(paths), told.service)
+
+
+def _mirrored(service: Service, policy: pb.ServicePolicy) -> Iterator[Lane]:
+    """The lane of copies, before all others: neither repeated nor given faults."""
+    if policy.mirror.to and not policy.mirror.by_xds:
+        yield Lane(
+            rule="mirror",
+            path="",
+            headers=(pb.HeaderMatch(name=MIRRORED_HEADER, exact="1"),),
+            shares=((subset(service.name, policy.mirror.to), 1),),
+            retry=None,
+            fault=None,
+            hash_header="",
+        )
 
 
 def _rules(service: Service, policy: pb.ServicePolicy) -> Iterator[_Rule]:

@@ -16,14 +16,16 @@ from google.protobuf.duration_pb2 import Duration
 
 from mesh.errors import Violation
 from mesh.xds.catalogue import Service
-from mesh.xds.policy.capabilities import Ability, Seen, abilities
+from mesh.xds.policy.capabilities import Seen, abilities
 from mesh.xds.policy.document import of_service
+from mesh.xds.policy.lacks import lacks_of
 from mesh.xds.policy.lanes import method_paths, versions_up
 from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["World", "objections", "unfit", "warnings_of"]
+__all__ = ["World", "in_vain", "objections", "unfit", "warnings_of"]
 
 _VERSION = re.compile(r"[\w.-]{1,40}")
+_METRIC = re.compile(r"[a-zA-Z_:][\w:]{0,100}")
 _HEADER = re.compile(r"[a-z0-9_.-]{1,100}")
 # Neither look-around nor back-references: RE2 has none of them.
 _NOT_RE2 = re.compile(r"\\[1-9]|\(\?(?!:)")
@@ -50,7 +52,7 @@ class World:
 
 def objections(policy: pb.MeshPolicy, world: World, before: pb.MeshPolicy) -> list[Violation]:
     """Lists what is wrong with the services of a policy that differ from those of before: the
-    field, and why, with the client that it is wrong for.
+    field, and why. What is wrong for a client is another matter: `in_vain`.
     """
     found = _repeated(policy)
     for told in policy.services:
@@ -65,9 +67,22 @@ def objections(policy: pb.MeshPolicy, world: World, before: pb.MeshPolicy) -> li
     return found
 
 
+def in_vain(policy: pb.MeshPolicy, world: World, before: pb.MeshPolicy) -> list[Violation]:
+    """Lists what a client would refuse or ignore of what differs from before: the field, and why,
+    with the client.
+    """
+    found = []
+    for told in policy.services:
+        if told != of_service(before, told.service):
+            found += _located(told.service, _for_clients(told, world.clients))
+    return found
+
+
 def unfit(policy: pb.MeshPolicy, world: World) -> list[Violation]:
-    """Lists what is wrong with a policy whatever runs now: what no control plane may follow."""
-    found = _repeated(policy)
+    """Lists what is wrong with a policy whatever runs now: what no control plane may follow,
+    unless it was forced.
+    """
+    found = _repeated(policy) + in_vain(policy, world, pb.MeshPolicy())
     for told in policy.services:
         found += _located(told.service, _content(told, world))
     return found
@@ -99,7 +114,6 @@ def _located(service: str, found: Found) -> list[Violation]:
 
 def _content(told: pb.ServicePolicy, world: World) -> Found:
     """What is wrong with a policy, whatever runs now."""
-    yield from _for_clients(told, world.clients)
     yield from _shares("split", told.split)
     for number, route in enumerate(told.routes):
         field = f"routes[{number}]"
@@ -116,6 +130,8 @@ def _content(told: pb.ServicePolicy, world: World) -> Found:
     if told.HasField("circuit_breaker") and not told.circuit_breaker.max_requests:
         yield "circuit_breaker.max_requests", "0 lets no call through"
     yield from _zones(told.zones)
+    if told.HasField("mirror"):
+        yield from _mirror(told)
     if told.HasField("canary"):
         yield from _canary(told.canary)
 
@@ -139,6 +155,16 @@ def _state(told: pb.ServicePolicy, service: Service) -> Found:
                 yield f"retries[{number}].methods", why
     for number, fault in enumerate(told.faults):
         yield from _methods(f"faults[{number}].methods", fault.methods, service)
+    yield from _methods("mirror.methods", told.mirror.methods, service)
+    if told.mirror.to and told.mirror.to not in up:
+        yield "mirror.to", _not_up(told.mirror.to, service)
+    harmless = {method.path for method in service.methods if method.no_side_effects}
+    for name in told.mirror.methods:
+        if not told.mirror.with_side_effects and not harmless.issuperset(
+            method_paths(service.methods, name)
+        ):
+            why = f"{name}: its contract does not say NO_SIDE_EFFECTS: say with_side_effects"
+            yield "mirror.methods", why
     named = {share.zone for share in told.zones.weights}
     if named:
         for zone in sorted({each.zone for each in service.endpoints.values()} - named):
@@ -151,33 +177,12 @@ def _state(told: pb.ServicePolicy, service: Service) -> Found:
 
 def _for_clients(told: pb.ServicePolicy, clients: Iterable[Seen]) -> Found:
     for client in clients:
-        for field, why in _unable(told, abilities(client)):
-            yield field, f"{client}: {why}"
-    if told.HasField("mirror"):
-        yield "mirror", "a copied call would move money twice: no method here is safe to copy"
+        for lack in lacks_of(told, abilities(client)):
+            yield lack.field, f"{client}: {lack.why}"
+    if told.mirror.by_xds:
+        yield "mirror.by_xds", "the chassis makes the copies, with or without xDS"
     if told.timeouts:
         yield "timeouts", "deadlines are the contract's (`meshapi.v1.policy`.timeout): change it"
-
-
-def _unable(told: pb.ServicePolicy, ability: Ability) -> Found:
-    balancing = told.load_balancing
-    if balancing.algorithm == pb.LOAD_BALANCER_LEAST_REQUEST and not ability.least_request:
-        yield (
-            "load_balancing.algorithm",
-            ("LEAST_REQUEST is NACKed, and every call of a client that starts then fails"),
-        )
-    ring = balancing.algorithm == pb.LOAD_BALANCER_RING_HASH
-    if balancing.endpoint_weights and not ring and not ability.endpoint_weights:
-        yield (
-            "load_balancing.endpoint_weights",
-            ("ignored in a round robin; use RING_HASH, zones.weights or split"),
-        )
-    if told.HasField("mirror") and not ability.mirror:
-        yield "mirror", "request mirroring is ignored"
-    if told.timeouts and not ability.route_timeouts:
-        yield "timeouts", "a route's timeout fires 1 to 2 s early, one of 1 s at once (grpc#34547)"
-    if told.outlier.consecutive_5xx and not ability.consecutive_5xx:
-        yield "outlier.consecutive_5xx", "ignored; use failure_percent with minimum_calls"
 
 
 def _not_up(version: str, service: Service) -> str:
@@ -296,6 +301,23 @@ def _zones(told: pb.ZonePreference) -> Found:
             )
 
 
+def _mirror(told: pb.ServicePolicy) -> Found:
+    mirror = told.mirror
+    if not 0 < mirror.percent <= 100:
+        yield "mirror.percent", "a percentage is above 0 and at most 100"
+    if bool(mirror.to) == bool(mirror.service):
+        yield "mirror", "say either a version, `to`, or another `service`"
+    if mirror.to:
+        yield from _shares("mirror.to", [pb.VersionWeight(version=mirror.to, weight=1)])
+    if mirror.service == told.service:
+        yield "mirror.service", "is the service itself; say a version, `to`"
+    if mirror.with_side_effects and not (mirror.service and mirror.methods):
+        yield (
+            "mirror.with_side_effects",
+            "name the methods, and another service: a version would change the same data again",
+        )
+
+
 def _canary(told: pb.Canary) -> Found:
     if getattr(told, "from") == told.to:
         yield "canary.to", "is the version of before"
@@ -304,8 +326,17 @@ def _canary(told: pb.Canary) -> Found:
         yield "canary.steps", "steps are growing percentages, 1 to 100"
     if not 0 <= told.max_error_percent <= 100:
         yield "canary.max_error_percent", "a percentage is at most 100"
-    if told.max_latency_factor:
-        yield "canary.max_latency_factor", "clients report no latencies; errors are judged"
+    if told.max_latency_factor and told.max_latency_factor < 1:
+        yield "canary.max_latency_factor", "below 1 the new version would have to be faster"
+    for bound in told.invariants:
+        if not _METRIC.fullmatch(bound.metric):
+            yield "canary.invariants", f"{bound.metric!r} is no metric: letters, digits, `_`"
+        if bound.least > bound.greatest:
+            yield (
+                "canary.invariants",
+                f"{bound.metric}: nothing is at least {bound.least:g} and "
+                f"at most {bound.greatest:g}",
+            )
 
 
 def _ms(duration: Duration) -> float:

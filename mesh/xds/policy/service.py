@@ -21,7 +21,7 @@ from mesh.xds.policy.canary import AUTHOR, CanaryController, is_under_way
 from mesh.xds.policy.capabilities import seen_clients
 from mesh.xds.policy.document import differences, of_service, pruned
 from mesh.xds.policy.preview import preview
-from mesh.xds.policy.rules import World, objections, unfit, warnings_of
+from mesh.xds.policy.rules import World, in_vain, objections, unfit, warnings_of
 from mesh.xds.publisher import Publisher
 from meshapi.v1 import policy_pb2 as pb
 
@@ -93,9 +93,10 @@ class PolicyService:
 
     async def _apply(self, request: pb.ApplyPolicyRequest) -> pb.ApplyPolicyResponse:
         policy = pruned(request.policy, now_us())
-        self._judge(policy)
+        forced = self._judge(policy, force=request.force)
         response = pb.ApplyPolicyResponse(
-            current=self._book.current, warnings=warnings_of(policy, self._book.current.policy)
+            current=self._book.current,
+            warnings=[*forced, *warnings_of(policy, self._book.current.policy)],
         )
         if not request.dry_run:
             revision = await self._book.append(
@@ -103,6 +104,7 @@ class PolicyService:
                 author=_text(request.author),
                 reason=_text(request.reason),
                 expected=request.expected_revision,
+                forced=self._is_forced(policy),
             )
             response.current.CopyFrom(revision)
         return response
@@ -121,8 +123,13 @@ class PolicyService:
             author=_text(request.author),
             reason=_text(request.reason) or f"back to revision {target.revision}",
             expected=current.revision,
+            forced=self._is_forced(policy),
         )
         return pb.RollbackPolicyResponse(current=revision)
+
+    def _is_forced(self, policy: pb.MeshPolicy) -> bool:
+        """Whether a policy, new or left from before, holds what some client cannot follow."""
+        return bool(in_vain(policy, _world(self._publisher), pb.MeshPolicy()))
 
     async def _test(self, request: pb.TestPolicyRequest) -> pb.TestPolicyResponse:
         service = self._publisher.catalogue.services.get(request.service)
@@ -153,14 +160,23 @@ class PolicyService:
             raise FailedPrecondition("NO_EARLIER_POLICY", "There is no earlier revision.")
         return earlier[-1]
 
-    def _judge(self, policy: pb.MeshPolicy) -> None:
-        found = objections(policy, _world(self._publisher), self._book.current.policy)
+    def _judge(self, policy: pb.MeshPolicy, *, force: bool = False) -> list[str]:
+        """Refuses a policy. Gives what is in vain and would be refused, were it not forced."""
+        world, before = _world(self._publisher), self._book.current.policy
+        found = objections(policy, world, before)
+        vain = in_vain(policy, world, before)
+        if force:
+            for each in vain:
+                _log.warning("policy forced: %s: %s", each.field, each.description)
+        else:
+            found = vain + found
         if found:
             _log.warning("policy refused: %s: %s", found[0].field, found[0].description)
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise InvalidArgument(
                 "POLICY_REFUSED", f"The policy would not do what it says{more}.", *found
             )
+        return [f"{each.field}: {each.description}" for each in vain]
 
 
 def _world(publisher: Publisher) -> World:

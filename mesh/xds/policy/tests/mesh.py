@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SERVICE = "mesh.test.v1.EchoService"
 METHODS = (
-    registry_pb2.MethodRoute(path=f"/{SERVICE}/Get", retriable=True),
+    registry_pb2.MethodRoute(path=f"/{SERVICE}/Get", retriable=True, no_side_effects=True),
     registry_pb2.MethodRoute(path=f"/{SERVICE}/Do", retriable=False),
 )
 
@@ -187,11 +187,13 @@ class Mesh:
         stub: Any = PolicyServiceStub(channel)
         return stub  # type: ignore[no-any-return]
 
-    async def apply(self, *services: pb.ServicePolicy, reason: str = "") -> pb.PolicyRevision:
+    async def apply(
+        self, *services: pb.ServicePolicy, reason: str = "", force: bool = False
+    ) -> pb.PolicyRevision:
         """Applies a policy; raises `grpc.aio.AioRpcError` when it is refused."""
         stub = await self.stub()
         policy = pb.MeshPolicy(services=services)
-        request = pb.ApplyPolicyRequest(policy=policy, author="test", reason=reason)
+        request = pb.ApplyPolicyRequest(policy=policy, author="test", reason=reason, force=force)
         response: pb.ApplyPolicyResponse = await stub.ApplyPolicy(request, timeout=PATIENCE_S)
         return response.current
 

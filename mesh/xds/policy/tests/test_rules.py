@@ -9,7 +9,7 @@ import pytest
 from mesh.xds.catalogue import Endpoint, Method, Service
 from mesh.xds.policy.capabilities import Seen
 from mesh.xds.policy.document import from_json
-from mesh.xds.policy.rules import World, objections, unfit, warnings_of
+from mesh.xds.policy.rules import World, in_vain, objections, unfit, warnings_of
 from meshapi.v1 import policy_pb2 as pb
 
 PYTHON = Seen("gRPC C-core linux", "1.85.1", "accounts-1")
@@ -18,7 +18,7 @@ NOW_US = 1_800_000_000_000_000
 SOON = "2027-01-15T09:00:00Z"
 
 METHODS = (
-    Method(path="/t.T/Get", retriable=True),
+    Method(path="/t.T/Get", retriable=True, no_side_effects=True),
     Method(path="/t.T/Do", retriable=False),
     Method(path="/u.U/Do", retriable=False),
 )
@@ -50,6 +50,7 @@ def of(told: dict[str, Any]) -> pb.MeshPolicy:
 
 def refusals(told: dict[str, Any], world: World = WORLD) -> dict[str, str]:
     found = objections(of(told), world, pb.MeshPolicy())
+    found += in_vain(of(told), world, pb.MeshPolicy())
     return {each.field.removeprefix("services[t]."): each.description for each in found}
 
 
@@ -63,7 +64,26 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"load_balancing": {"algorithm": 2}}, "load_balancing.hash_header", "needs the header"),
     ({"load_balancing": {"hash_header": "x"}}, "load_balancing.hash_header", "ignored without"),
-    ({"mirror": {"to": "v2", "percent": 5}}, "mirror", "move money twice"),
+    (
+        {"mirror": {"to": "v2", "percent": 5, "by_xds": True}},
+        "mirror.by_xds",
+        "chassis makes the copies",
+    ),
+    ({"mirror": {"to": "v2"}}, "mirror.percent", "above 0"),
+    ({"mirror": {"percent": 5}}, "mirror", "either a version"),
+    ({"mirror": {"to": "v2", "service": "s", "percent": 5}}, "mirror", "either a version"),
+    ({"mirror": {"service": "t", "percent": 5}}, "mirror.service", "itself"),
+    ({"mirror": {"to": "v9", "percent": 5}}, "mirror.to", "up: v1, v2"),
+    (
+        {"mirror": {"service": "s", "percent": 5, "methods": ["/t.T/Do"]}},
+        "mirror.methods",
+        "NO_SIDE_EFFECTS",
+    ),
+    (
+        {"mirror": {"to": "v2", "percent": 5, "methods": ["/t.T/Do"], "with_side_effects": True}},
+        "mirror.with_side_effects",
+        "change the same data again",
+    ),
     ({"timeouts": [{"timeout": "1s"}]}, "timeouts", "deadlines are the contract's"),
     ({"outlier": {"consecutive_5xx": 5}}, "outlier.consecutive_5xx", "ignored"),
     ({"outlier": {"interval": "0.01s"}}, "outlier.interval", "less than 100 ms"),
@@ -128,9 +148,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"canary": {"from": "v1", "to": "v2", "steps": []}}, "canary.steps", "growing"),
     ({"canary": {"from": "v1", "to": "v9", "steps": [{"weight": 5}]}}, "canary.to", "up: v1"),
     (
-        {"canary": {"from": "v1", "to": "v2", "steps": [{"weight": 5}], "max_latency_factor": 2}},
+        {"canary": {"from": "v1", "to": "v2", "steps": [{"weight": 5}], "max_latency_factor": 0.5}},
         "canary.max_latency_factor",
-        "no latencies",
+        "below 1",
     ),
 ]
 
@@ -158,6 +178,8 @@ GOOD: list[dict[str, Any]] = [
             "endpoint_weights": [{"instance_id": "a", "weight": 3}],
         }
     },
+    {"mirror": {"to": "v2", "percent": 5}},
+    {"mirror": {"service": "s", "percent": 5, "methods": ["/t.T/Do"], "with_side_effects": True}},
     {"zones": {"own_first": True, "failover": ["z2"]}},
     {"canary": {"from": "v1", "to": "v2", "steps": [{"weight": 5}, {"weight": 50}]}},
 ]

@@ -21,8 +21,10 @@ from mesh.testing.nats import NatsServer, nats_server
 from mesh.xds.policy.bucket import Bucket
 from mesh.xds.policy.tests.mesh import Mesh, answers, reaches
 from mesh.xds.resources import CDS
+from mesh.xds.sight import clients_of
 from mesh.xds.tests.waiting import PATIENCE_S, until
 from meshapi.v1 import policy_pb2 as pb
+from meshapi.v1 import sight_pb2
 
 __all__ = ["nats_server"]
 
@@ -167,6 +169,39 @@ async def test_a_bad_push_is_refused_by_the_client_seen_and_harmless(mesh: Mesh)
 
     await until(lambda: clusters.refusals > 0)
     assert "LB policy is not supported" in clusters.refusal
+    await reaches(client, "b")
+    assert set((await client.do("end"))["answers"]) == {"b"}
+
+
+async def test_what_is_forced_fails_no_call_and_shows_as_nacked_or_ignored(mesh: Mesh) -> None:
+    await two_versions(mesh)
+    await mesh.apply(to("v2"))
+    client = await mesh.client()
+    await reaches(client, "b")
+    await client.do("begin")
+    least, weights, mirror, consecutive = to("v2"), to("v2"), to("v2"), to("v2")
+    least.load_balancing.algorithm = pb.LOAD_BALANCER_LEAST_REQUEST
+    weights.load_balancing.endpoint_weights.add(instance_id="b", weight=9)
+    mirror.mirror.CopyFrom(pb.Mirror(to="v1", percent=50, by_xds=True))
+    consecutive.outlier.consecutive_5xx = 5
+
+    for told, state, type in (
+        (weights, sight_pb2.SYNC_STATE_IGNORED, "eds"),
+        (mirror, sight_pb2.SYNC_STATE_IGNORED, "rds"),
+        (consecutive, sight_pb2.SYNC_STATE_IGNORED, "cds"),
+        (least, sight_pb2.SYNC_STATE_NACKED, "cds"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await mesh.apply(told)
+        assert (await mesh.apply(told, force=True)).forced
+
+        def shows(state: int = state, type: str = type) -> bool:
+            (seen,) = clients_of(mesh.plane.publisher).clients
+            (entry,) = [each for each in seen.types if each.type == type]
+            return entry.state == state and bool(entry.error)
+
+        await until(shows)
+    assert not (await mesh.apply(to("v2"))).forced
     await reaches(client, "b")
     assert set((await client.do("end"))["answers"]) == {"b"}
 

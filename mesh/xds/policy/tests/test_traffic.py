@@ -215,15 +215,18 @@ async def test_repetitions_are_as_many_as_the_rule_says(mesh: Mesh) -> None:
     instance.failing_percent = 100
     client = await mesh.client()
 
-    async def attempts(rule: pb.RetryRule) -> int:
-        await mesh.apply(pb.ServicePolicy(service="echo", retries=[rule]))
-        instance.calls = 0
-        assert await answers(client) == {"UNAVAILABLE: broken": 1}
-        return instance.calls
+    async def comes_to(attempts: int, rule: pb.RetryRule) -> None:
+        async def holds() -> bool:
+            instance.calls = 0
+            assert await answers(client) == {"UNAVAILABLE: broken": 1}
+            return instance.calls == attempts
 
-    assert await attempts(pb.RetryRule(num_retries=2)) == 3
-    assert await attempts(pb.RetryRule(methods=["Get"], num_retries=4)) == 5
-    assert await attempts(pb.RetryRule(off=True)) == 1
+        await mesh.apply(pb.ServicePolicy(service="echo", retries=[rule]))
+        await until(holds)
+
+    await comes_to(3, pb.RetryRule(num_retries=2))
+    await comes_to(5, pb.RetryRule(methods=["Get"], num_retries=4))
+    await comes_to(1, pb.RetryRule(off=True))
 
 
 async def test_an_instance_that_fails_is_ejected_and_returns(mesh: Mesh) -> None:

@@ -166,7 +166,7 @@ class ServicePolicy(message.Message):
 
     @builtins.property
     def mirror(self) -> Mirror:
-        """Always refused: gRPC's clients ignore it without a word."""
+        """Calls that are made a second time elsewhere, with nobody waiting for the answer."""
 
     def __init__(
         self,
@@ -604,6 +604,7 @@ class Canary(message.Message):
     STEP_FIELD_NUMBER: builtins.int
     STEP_SINCE_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
+    INVARIANTS_FIELD_NUMBER: builtins.int
     to: builtins.str
     """The version that is to take over."""
     max_error_percent: builtins.float
@@ -613,7 +614,9 @@ class Canary(message.Message):
     minimum_calls: builtins.int
     """How many calls the new version must have had before it is judged."""
     max_latency_factor: builtins.float
-    """How many times as slow as the old version the new one may be. Zero: not judged."""
+    """How many times as slow as the old version's the new one's p99 may be, as both versions' servers
+    measure it. Zero: not judged.
+    """
     state: CanaryState.ValueType
     """How it stands. Set by the control plane."""
     step: builtins.int
@@ -628,6 +631,10 @@ class Canary(message.Message):
     def step_since(self) -> timestamp_pb2.Timestamp:
         """Since when. Set by the control plane."""
 
+    @builtins.property
+    def invariants(self) -> containers.RepeatedCompositeFieldContainer[MetricBound]:
+        """What must hold all the while."""
+
     def __init__(
         self,
         *,
@@ -640,10 +647,45 @@ class Canary(message.Message):
         step: builtins.int = ...,
         step_since: timestamp_pb2.Timestamp | None = ...,
         outcome: builtins.str = ...,
+        invariants: abc.Iterable[MetricBound] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["step_since", b"step_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["from", b"from", "max_error_percent", b"max_error_percent", "max_latency_factor", b"max_latency_factor", "minimum_calls", b"minimum_calls", "outcome", b"outcome", "state", b"state", "step", b"step", "step_since", b"step_since", "steps", b"steps", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["from", b"from", "invariants", b"invariants", "max_error_percent", b"max_error_percent", "max_latency_factor", b"max_latency_factor", "minimum_calls", b"minimum_calls", "outcome", b"outcome", "state", b"state", "step", b"step", "step_since", b"step_since", "steps", b"steps", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MetricBound(message.Message):
+    """A metric that must stay within bounds, at every instance that has it. As long as no instance has
+    it, a canary waits.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: builtins.int
+    SERVICE_FIELD_NUMBER: builtins.int
+    LEAST_FIELD_NUMBER: builtins.int
+    GREATEST_FIELD_NUMBER: builtins.int
+    metric: builtins.str
+    """The metric's name, as on the page of metrics: `bank_drift_minor_units`."""
+    service: builtins.str
+    """The service whose instances are asked. Empty means the canary's own."""
+    least: builtins.float
+    """The least value that is allowed."""
+    greatest: builtins.float
+    """The greatest value that is allowed."""
+    def __init__(
+        self,
+        *,
+        metric: builtins.str = ...,
+        service: builtins.str = ...,
+        least: builtins.float = ...,
+        greatest: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["greatest", b"greatest", "least", b"least", "metric", b"metric", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -703,25 +745,47 @@ class MethodTimeout(message.Message):
 
 @typing.final
 class Mirror(message.Message):
-    """A copy of calls to another version, whose answers are thrown away."""
+    """A copy of calls to another version or service, whose answers are thrown away. The callers' chassis
+    makes the copies, with the header `x-mesh-mirrored: 1`.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 
     TO_FIELD_NUMBER: builtins.int
     PERCENT_FIELD_NUMBER: builtins.int
+    SERVICE_FIELD_NUMBER: builtins.int
+    METHODS_FIELD_NUMBER: builtins.int
+    WITH_SIDE_EFFECTS_FIELD_NUMBER: builtins.int
+    BY_XDS_FIELD_NUMBER: builtins.int
     to: builtins.str
-    """The version that gets the copies."""
+    """The version that gets the copies, of the same service."""
     percent: builtins.float
     """How many percent of the calls are copied."""
+    service: builtins.str
+    """The service that gets the copies, where it is another one that serves the same methods."""
+    with_side_effects: builtins.bool
+    """Methods that change something are copied too. They must be named, and go to another service:
+    a version of the same one would change the same data a second time.
+    """
+    by_xds: builtins.bool
+    """Asks gRPC's core for it instead of the chassis. Always refused: it ignores that without a word."""
+    @builtins.property
+    def methods(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The methods. Empty means every one whose contract says NO_SIDE_EFFECTS."""
+
     def __init__(
         self,
         *,
         to: builtins.str = ...,
         percent: builtins.float = ...,
+        service: builtins.str = ...,
+        methods: abc.Iterable[builtins.str] | None = ...,
+        with_side_effects: builtins.bool = ...,
+        by_xds: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["percent", b"percent", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["by_xds", b"by_xds", "methods", b"methods", "percent", b"percent", "service", b"service", "to", b"to", "with_side_effects", b"with_side_effects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -736,12 +800,15 @@ class PolicyRevision(message.Message):
     AUTHOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     APPLIED_AT_FIELD_NUMBER: builtins.int
+    FORCED_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Its number. It grows with every change."""
     author: builtins.str
     """Who applied it."""
     reason: builtins.str
     """Why."""
+    forced: builtins.bool
+    """That it holds what some client refuses or ignores, and was applied all the same."""
     @builtins.property
     def policy(self) -> MeshPolicy:
         """The policy."""
@@ -758,10 +825,11 @@ class PolicyRevision(message.Message):
         author: builtins.str = ...,
         reason: builtins.str = ...,
         applied_at: timestamp_pb2.Timestamp | None = ...,
+        forced: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "author", b"author", "policy", b"policy", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_at", b"applied_at", "author", b"author", "forced", b"forced", "policy", b"policy", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -811,22 +879,26 @@ class VersionLoad(message.Message):
     ENDED_FIELD_NUMBER: builtins.int
     ERRORS_FIELD_NUMBER: builtins.int
     MEAN_LATENCY_MS_FIELD_NUMBER: builtins.int
+    P99_MS_FIELD_NUMBER: builtins.int
     ended: builtins.int
     """The calls that ended."""
     errors: builtins.int
     """Those of them that did not end with OK."""
     mean_latency_ms: builtins.float
     """Their mean latency as the servers tell it, in milliseconds. Zero when they do not."""
+    p99_ms: builtins.float
+    """Their p99 as the servers tell it, in milliseconds. Zero when they do not."""
     def __init__(
         self,
         *,
         ended: builtins.int = ...,
         errors: builtins.int = ...,
         mean_latency_ms: builtins.float = ...,
+        p99_ms: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ended", b"ended", "errors", b"errors", "mean_latency_ms", b"mean_latency_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ended", b"ended", "errors", b"errors", "mean_latency_ms", b"mean_latency_ms", "p99_ms", b"p99_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -945,6 +1017,7 @@ class ApplyPolicyRequest(message.Message):
     AUTHOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
     expected_revision: builtins.int
     """The revision that it was made from; FAILED_PRECONDITION when it is not the one of now any more.
     Zero: whichever.
@@ -955,6 +1028,8 @@ class ApplyPolicyRequest(message.Message):
     """Why."""
     dry_run: builtins.bool
     """Only validate."""
+    force: builtins.bool
+    """Apply also what a client would refuse or ignore; each such thing is a warning then."""
     @builtins.property
     def policy(self) -> MeshPolicy:
         """The whole policy."""
@@ -967,10 +1042,11 @@ class ApplyPolicyRequest(message.Message):
         author: builtins.str = ...,
         reason: builtins.str = ...,
         dry_run: builtins.bool = ...,
+        force: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "dry_run", b"dry_run", "expected_revision", b"expected_revision", "policy", b"policy", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["author", b"author", "dry_run", b"dry_run", "expected_revision", b"expected_revision", "force", b"force", "policy", b"policy", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19meshapi/v1/registry.proto\x12\nmeshapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\x97\x01\n\x08Instance\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.meshapi.v1.InstanceState\"Z\n\x0bMethodRoute\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tretriable\x18\x02 \x01(\x08\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"c\n\x0fRegisterRequest\x12&\n\x08instance\x18\x01 \x01(\x0b\x32\x14.meshapi.v1.Instance\x12(\n\x07methods\x18\x02 \x03(\x0b\x32\x17.meshapi.v1.MethodRoute\"I\n\x10RegisterResponse\x12\x35\n\x12\x61\x63knowledged_state\x18\x01 \x01(\x0e\x32\x19.meshapi.v1.InstanceState\"\'\n\x14ListInstancesRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"@\n\x15ListInstancesResponse\x12\'\n\tinstances\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.Instance*\x82\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INSTANCE_STATE_READY\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x12\x1a\n\x16INSTANCE_STATE_FAILING\x10\x03\x32\xc9\x01\n\x0fRegistryService\x12Q\n\x08Register\x12\x1b.meshapi.v1.RegisterRequest\x1a\x1c.meshapi.v1.RegisterResponse\"\x06\xaa\xbb\x18\x02\x10\x04(\x01\x30\x01\x12\x63\n\rListInstances\x12 .meshapi.v1.ListInstancesRequest\x1a!.meshapi.v1.ListInstancesResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19meshapi/v1/registry.proto\x12\nmeshapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\x97\x01\n\x08Instance\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.meshapi.v1.InstanceState\"s\n\x0bMethodRoute\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tretriable\x18\x02 \x01(\x08\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fno_side_effects\x18\x04 \x01(\x08\"f\n\x08Measured\x12-\n\x07latency\x18\x01 \x01(\x0b\x32\x1c.meshapi.v1.LatencyHistogram\x12+\n\x07metrics\x18\x02 \x03(\x0b\x32\x1a.meshapi.v1.MeasuredMetric\"4\n\x10LatencyHistogram\x12\x10\n\x08\x62ounds_s\x18\x01 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x03\"?\n\x0eMeasuredMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05least\x18\x02 \x01(\x01\x12\x10\n\x08greatest\x18\x03 \x01(\x01\"\x8b\x01\n\x0fRegisterRequest\x12&\n\x08instance\x18\x01 \x01(\x0b\x32\x14.meshapi.v1.Instance\x12(\n\x07methods\x18\x02 \x03(\x0b\x32\x17.meshapi.v1.MethodRoute\x12&\n\x08measured\x18\x03 \x01(\x0b\x32\x14.meshapi.v1.Measured\"x\n\x10RegisterResponse\x12\x35\n\x12\x61\x63knowledged_state\x18\x01 \x01(\x0e\x32\x19.meshapi.v1.InstanceState\x12\x15\n\rwants_latency\x18\x02 \x01(\x08\x12\x16\n\x0ewanted_metrics\x18\x03 \x03(\t\"\'\n\x14ListInstancesRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"@\n\x15ListInstancesResponse\x12\'\n\tinstances\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.Instance*\x82\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INSTANCE_STATE_READY\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x12\x1a\n\x16INSTANCE_STATE_FAILING\x10\x03\x32\xc9\x01\n\x0fRegistryService\x12Q\n\x08Register\x12\x1b.meshapi.v1.RegisterRequest\x1a\x1c.meshapi.v1.RegisterResponse\"\x06\xaa\xbb\x18\x02\x10\x04(\x01\x30\x01\x12\x63\n\rListInstances\x12 .meshapi.v1.ListInstancesRequest\x1a!.meshapi.v1.ListInstancesResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,20 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['Register']._serialized_options = b'\252\273\030\002\020\004'
   _globals['_REGISTRYSERVICE'].methods_by_name['ListInstances']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ListInstances']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\004'
-  _globals['_INSTANCESTATE']._serialized_start=629
-  _globals['_INSTANCESTATE']._serialized_end=759
+  _globals['_INSTANCESTATE']._serialized_start=965
+  _globals['_INSTANCESTATE']._serialized_end=1095
   _globals['_INSTANCE']._serialized_start=100
   _globals['_INSTANCE']._serialized_end=251
   _globals['_METHODROUTE']._serialized_start=253
-  _globals['_METHODROUTE']._serialized_end=343
-  _globals['_REGISTERREQUEST']._serialized_start=345
-  _globals['_REGISTERREQUEST']._serialized_end=444
-  _globals['_REGISTERRESPONSE']._serialized_start=446
-  _globals['_REGISTERRESPONSE']._serialized_end=519
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=521
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=560
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=562
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=626
-  _globals['_REGISTRYSERVICE']._serialized_start=762
-  _globals['_REGISTRYSERVICE']._serialized_end=963
+  _globals['_METHODROUTE']._serialized_end=368
+  _globals['_MEASURED']._serialized_start=370
+  _globals['_MEASURED']._serialized_end=472
+  _globals['_LATENCYHISTOGRAM']._serialized_start=474
+  _globals['_LATENCYHISTOGRAM']._serialized_end=526
+  _globals['_MEASUREDMETRIC']._serialized_start=528
+  _globals['_MEASUREDMETRIC']._serialized_end=591
+  _globals['_REGISTERREQUEST']._serialized_start=594
+  _globals['_REGISTERREQUEST']._serialized_end=733
+  _globals['_REGISTERRESPONSE']._serialized_start=735
+  _globals['_REGISTERRESPONSE']._serialized_end=855
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=857
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=896
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=898
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=962
+  _globals['_REGISTRYSERVICE']._serialized_start=1098
+  _globals['_REGISTRYSERVICE']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

@@ -100,10 +100,13 @@ class MethodRoute(message.Message):
     PATH_FIELD_NUMBER: builtins.int
     RETRIABLE_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
+    NO_SIDE_EFFECTS_FIELD_NUMBER: builtins.int
     path: builtins.str
     """The full method path, such as `/bank.accounts.v1.AccountsService/GetAccount`."""
     retriable: builtins.bool
     """Whether the mesh may repeat a call that found no answer."""
+    no_side_effects: builtins.bool
+    """Whether a call changes nothing, so that a copy of it may go elsewhere too."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
         """The deadline of the contract."""
@@ -114,10 +117,95 @@ class MethodRoute(message.Message):
         path: builtins.str = ...,
         retriable: builtins.bool = ...,
         timeout: duration_pb2.Duration | None = ...,
+        no_side_effects: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["path", b"path", "retriable", b"retriable", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["no_side_effects", b"no_side_effects", "path", b"path", "retriable", b"retriable", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Measured(message.Message):
+    """What an instance has measured of itself, as far as it was asked for."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LATENCY_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def latency(self) -> LatencyHistogram:
+        """How long the calls took that it answered."""
+
+    @builtins.property
+    def metrics(self) -> containers.RepeatedCompositeFieldContainer[MeasuredMetric]:
+        """The metrics that were asked for and that it has."""
+
+    def __init__(
+        self,
+        *,
+        latency: LatencyHistogram | None = ...,
+        metrics: abc.Iterable[MeasuredMetric] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["latency", b"latency", "metrics", b"metrics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LatencyHistogram(message.Message):
+    """Durations of calls since the process began, by bucket."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    BOUNDS_S_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def bounds_s(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """The upper bounds of the buckets in seconds, growing. The last bucket has none."""
+
+    @builtins.property
+    def counts(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """How many calls fell into each bucket; one more than bounds."""
+
+    def __init__(
+        self,
+        *,
+        bounds_s: abc.Iterable[builtins.float] | None = ...,
+        counts: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bounds_s", b"bounds_s", "counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MeasuredMetric(message.Message):
+    """A metric of an instance, over all its label sets."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LEAST_FIELD_NUMBER: builtins.int
+    GREATEST_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, as on the page of metrics."""
+    least: builtins.float
+    """The least of its values."""
+    greatest: builtins.float
+    """The greatest of its values."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        least: builtins.float = ...,
+        greatest: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["greatest", b"greatest", "least", b"least", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,6 +217,7 @@ class RegisterRequest(message.Message):
 
     INSTANCE_FIELD_NUMBER: builtins.int
     METHODS_FIELD_NUMBER: builtins.int
+    MEASURED_FIELD_NUMBER: builtins.int
     @builtins.property
     def instance(self) -> Instance:
         """The instance. Present in the first message and when its state changes; absent in a heartbeat."""
@@ -137,15 +226,20 @@ class RegisterRequest(message.Message):
     def methods(self) -> containers.RepeatedCompositeFieldContainer[MethodRoute]:
         """The methods that the service serves, from its contract. Present in the first message."""
 
+    @builtins.property
+    def measured(self) -> Measured:
+        """What was asked for last. With every heartbeat, as long as anything is asked for."""
+
     def __init__(
         self,
         *,
         instance: Instance | None = ...,
         methods: abc.Iterable[MethodRoute] | None = ...,
+        measured: Measured | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["instance", b"instance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["instance", b"instance", "measured", b"measured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["instance", b"instance", "methods", b"methods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["instance", b"instance", "measured", b"measured", "methods", b"methods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,16 +250,26 @@ class RegisterResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     ACKNOWLEDGED_STATE_FIELD_NUMBER: builtins.int
+    WANTS_LATENCY_FIELD_NUMBER: builtins.int
+    WANTED_METRICS_FIELD_NUMBER: builtins.int
     acknowledged_state: InstanceState.ValueType
     """The state that every connected client has acknowledged for this instance."""
+    wants_latency: builtins.bool
+    """Whether the instance is to tell its latencies with each heartbeat."""
+    @builtins.property
+    def wanted_metrics(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The metrics that it is to tell with each heartbeat."""
+
     def __init__(
         self,
         *,
         acknowledged_state: InstanceState.ValueType = ...,
+        wants_latency: builtins.bool = ...,
+        wanted_metrics: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledged_state", b"acknowledged_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledged_state", b"acknowledged_state", "wanted_metrics", b"wanted_metrics", "wants_latency", b"wants_latency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

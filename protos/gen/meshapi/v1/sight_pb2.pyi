@@ -37,6 +37,8 @@ class _SyncStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_SyncState.Va
     """It has refused what it was sent last, and goes on with what it had before."""
     SYNC_STATE_NOT_SENT: _SyncState.ValueType  # 4
     """It waits for names that the control plane does not know."""
+    SYNC_STATE_IGNORED: _SyncState.ValueType  # 5
+    """It has accepted everything, and does nothing of a part of it: its kind of client lacks that."""
 
 class SyncState(_SyncState, metaclass=_SyncStateEnumTypeWrapper):
     """Whether a client has what it should have."""
@@ -51,6 +53,8 @@ SYNC_STATE_NACKED: SyncState.ValueType  # 3
 """It has refused what it was sent last, and goes on with what it had before."""
 SYNC_STATE_NOT_SENT: SyncState.ValueType  # 4
 """It waits for names that the control plane does not know."""
+SYNC_STATE_IGNORED: SyncState.ValueType  # 5
+"""It has accepted everything, and does nothing of a part of it: its kind of client lacks that."""
 
 @typing.final
 class TypeState(message.Message):
@@ -75,7 +79,7 @@ class TypeState(message.Message):
     version_acknowledged: builtins.str
     """The version of the last answer that it accepted; empty when there was none."""
     error: builtins.str
-    """Why it refused the last answer, in its own words; empty when it did not."""
+    """Why it refused the last answer, in its own words, or what it ignores; else empty."""
     refusals: builtins.int
     """How many answers it has refused since it connected."""
     @builtins.property

@@ -1,0 +1,115 @@
+"""Faults that are planted on purpose: a test that does not catch each of them proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mesh.db import UnitOfWork, sql
+from mesh.db.outbox import Envelope
+from mesh.errors import Transient
+from mesh.events import projection, relay
+from mesh.events.jetstream import ApiError, Connection, Jetstream
+from mesh.events.reaction import Entry, Item, ReactionLoop
+from mesh.events.stream import put
+
+MUTANTS = (
+    "no inbox",
+    "publish before commit",
+    "mark before publish",
+    "ack before commit",
+    "no cursor transaction",
+)
+
+
+def plant(mutant: str, jetstream: Jetstream) -> None:
+    """Makes this process one that has the fault; an empty name plants none."""
+    if mutant:
+        {
+            "no inbox": _no_inbox,
+            "publish before commit": _publish_before_commit,
+            "mark before publish": _mark_before_publish,
+            "ack before commit": _ack_before_commit,
+            "no cursor transaction": _no_cursor_transaction,
+        }[mutant](jetstream)
+
+
+def _no_inbox(_: Jetstream) -> None:
+    async def keep(self: ReactionLoop, work: UnitOfWork, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            await entry.route.handle(work, entry.event)
+
+    ReactionLoop._keep = keep  # type: ignore[method-assign]
+
+
+def _publish_before_commit(jetstream: Jetstream) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def tell(envelope: Envelope) -> None:
+        with contextlib.suppress(Transient, ApiError):
+            await put(await jetstream.connection(), [envelope])
+
+    def publish(self: UnitOfWork, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
+        asyncio.run_coroutine_threadsafe(tell(self.seal(event, version)), loop)
+
+    UnitOfWork.publish = publish  # type: ignore[method-assign]
+
+
+def _mark_before_publish(_: Jetstream) -> None:
+    mark = sql("UPDATE outbox SET sent_at_us = 1 WHERE id = :id")
+
+    async def send(
+        self: relay.Relay,
+        connection: Connection,
+        stream: str,
+        batch: Sequence[Any],
+        known: Any,
+        end: int,
+    ) -> int:
+        rows = [{"id": kept.id} for kept in batch]
+        await self._database.transact(lambda work: work.execute_many(mark, rows))
+        return await relay.put(connection, [kept.envelope for kept in batch], after=end)
+
+    relay.Relay._send = send  # type: ignore[method-assign]
+
+
+def _ack_before_commit(_: Jetstream) -> None:
+    settle = ReactionLoop._settle
+
+    async def ack_and_settle(
+        self: ReactionLoop, connection: Connection, batch: Sequence[Item]
+    ) -> None:
+        for item in batch:
+            await connection.send(item.incoming.message.reply, b"+ACK")
+        await settle(self, connection, batch)
+
+    ReactionLoop._settle = ack_and_settle  # type: ignore[method-assign]
+
+
+def _no_cursor_transaction(_: Jetstream) -> None:
+    move = sql(
+        "UPDATE cursors SET sequence = :after WHERE projection = :projection AND stream = :stream"
+    )
+
+    async def handle(work: UnitOfWork, entries: Sequence[projection.Entry]) -> None:
+        for route, event, _ in entries:
+            await route.handle(work, event)
+
+    async def apply(self: projection.ProjectionLoop, batch: Sequence[Any]) -> None:
+        after = batch[-1].place.sequence
+        entries: list[projection.Entry] = [
+            (incoming.route, incoming.open(), projection.INVALID_SPAN)
+            for incoming in batch
+            if incoming.route is not None
+        ]
+        await self._database.transact(handle, entries)
+        await self._database.transact(
+            lambda work: work.execute(move, projection=self.name, stream=self.stream, after=after)
+        )
+        self._cursor = after
+
+    projection.ProjectionLoop._apply = apply  # type: ignore[method-assign]
