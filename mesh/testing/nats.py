@@ -20,15 +20,20 @@ _START_S = 10.0
 _CONFIGURATION = """\
 listen: "127.0.0.1:{port}"
 max_payload: 256KB
-jetstream {{ store_dir: {store}, sync_interval: always, max_file: 4GB, max_mem: 64MB }}
+jetstream {{ store_dir: {store}, sync_interval: {sync}, max_file: 4GB, max_mem: 64MB }}
 """
 
 
 class NatsServer:
-    """A nats-server process that can be killed, paused and started again on its port and data."""
+    """A nats-server process that can be killed, paused and started again on its port and data.
 
-    def __init__(self, directory: Path) -> None:
+    `store` is where its streams are, if not in its directory; `sync` how often it syncs them.
+    """
+
+    def __init__(self, directory: Path, *, store: Path | None = None, sync: str = "always") -> None:
         self._directory = directory
+        self._sync = sync
+        self.store = store or directory / "jetstream"
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -37,11 +42,6 @@ class NatsServer:
         """Where clients connect. Known once the server has been started for the first time."""
         return f"nats://127.0.0.1:{self._port}"
 
-    @property
-    def store(self) -> Path:
-        """Where the streams are."""
-        return self._directory / "jetstream"
-
     def start(self) -> None:
         """Starts the server, and returns when it takes connections.
 
@@ -49,8 +49,9 @@ class NatsServer:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "nats.conf"
-        store = json.dumps(str(self._directory / "jetstream"))
-        configuration.write_text(_CONFIGURATION.format(port=self._port, store=store))
+        store = json.dumps(str(self.store))
+        text = _CONFIGURATION.format(port=self._port, store=store, sync=self._sync)
+        configuration.write_text(text)
         log = self._directory / "nats.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(

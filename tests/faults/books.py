@@ -88,8 +88,8 @@ class Part:
 
     @property
     def acked(self) -> Path:
-        """The entries that a caller was told are posted."""
-        return self.folder / "acked"
+        """The entries that a caller was told are posted; beside the folder, which may be lost."""
+        return self.folder.parent / f"{self.folder.name}.acked"
 
 
 def prepare(folder: Path, accounts: int) -> None:
@@ -160,12 +160,12 @@ def run(part: Part) -> None:
 
 
 async def _serve(part: Part) -> None:
+    jetstream = Jetstream(part.nats_url, service=part.role)
+    mutants.plant(part.mutant, jetstream)
     database = await open_database(
         f"sqlite:///{part.database}", seal=partial(seal, source=part.role)
     )
-    jetstream = Jetstream(part.nats_url, service=part.role)
     await jetstream.start()
-    mutants.plant(part.mutant, jetstream)
     if part.deadly:
         _arm(database, random.Random(part.seed), part.deadly)
     reads = part.role == "reader"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import Message
+from opentelemetry.trace import INVALID_SPAN
 
-from mesh.db import UnitOfWork, sql
+from mesh.db import UnitOfWork, sql, sqlite
 from mesh.db.outbox import Envelope
 from mesh.errors import Transient
 from mesh.events import projection, relay
@@ -27,7 +29,10 @@ MUTANTS = (
 
 
 def plant(mutant: str, jetstream: Jetstream) -> None:
-    """Makes this process one that has the fault; an empty name plants none."""
+    """Makes this process one that has the fault; an empty name plants none.
+
+    "no sync" is one that only a power cut finds: the database says that it is on disk, and lies.
+    """
     if mutant:
         {
             "no inbox": _no_inbox,
@@ -35,6 +40,7 @@ def plant(mutant: str, jetstream: Jetstream) -> None:
             "mark before publish": _mark_before_publish,
             "ack before commit": _ack_before_commit,
             "no cursor transaction": _no_cursor_transaction,
+            "no sync": _no_sync,
         }[mutant](jetstream)
 
 
@@ -72,7 +78,7 @@ def _mark_before_publish(_: Jetstream) -> None:
     ) -> int:
         rows = [{"id": kept.id} for kept in batch]
         await self._database.transact(lambda work: work.execute_many(mark, rows))
-        return await relay.put(connection, [kept.envelope for kept in batch], after=end)
+        return await put(connection, [kept.envelope for kept in batch], after=end)
 
     relay.Relay._send = send  # type: ignore[method-assign]
 
@@ -102,7 +108,7 @@ def _no_cursor_transaction(_: Jetstream) -> None:
     async def apply(self: projection.ProjectionLoop, batch: Sequence[Any]) -> None:
         after = batch[-1].place.sequence
         entries: list[projection.Entry] = [
-            (incoming.route, incoming.open(), projection.INVALID_SPAN)
+            (incoming.route, incoming.open(), INVALID_SPAN)
             for incoming in batch
             if incoming.route is not None
         ]
@@ -113,3 +119,15 @@ def _no_cursor_transaction(_: Jetstream) -> None:
         self._cursor = after
 
     projection.ProjectionLoop._apply = apply  # type: ignore[method-assign]
+
+
+def _no_sync(_: Jetstream) -> None:
+    module: Any = sqlite
+    connect = module.connect
+
+    def careless(path: Path, *, writes: bool, lock_timeout_s: float) -> Any:
+        connection = connect(path, writes=writes, lock_timeout_s=lock_timeout_s)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    module.connect = careless
