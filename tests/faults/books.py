@@ -94,6 +94,7 @@ class Part:
 
 def prepare(folder: Path, accounts: int) -> None:
     """Makes the databases of both services."""
+    folder.mkdir(exist_ok=True)
     for role, tables in (("ledger", LEDGER), ("reader", READER)):
         migrate(f"sqlite:///{folder}/{role}.db")
         with sqlite3.connect(folder / f"{role}.db") as database:

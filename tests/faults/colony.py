@@ -166,6 +166,10 @@ class Colony:
         return found
 
     @property
+    def pids(self) -> list[int | None]:
+        return [process.pid for process in self.alive.values() if process.is_alive()]
+
+    @property
     def acked(self) -> int:
         """How many entries callers were told are posted."""
         file = self.parts[0].acked
@@ -185,11 +189,21 @@ def difference(right: list[int], got: list[int]) -> str:
 
 @asynccontextmanager
 async def a_colony(
-    folder: Path, *, mutant: str = "", seed: int = 7, accounts: int = 40, rate: float = 300
+    folder: Path,
+    *,
+    mutant: str = "",
+    seed: int = 7,
+    accounts: int = 40,
+    rate: float = 300,
+    deadly: bool = True,
+    nats: NatsServer | None = None,
 ) -> AsyncIterator[Colony]:
-    """Runs a ledger and a reader. The fault `mutant`, if any, is in all processes."""
+    """Runs a ledger and a reader. The fault `mutant`, if any, is in all processes.
+
+    With `deadly` they die at a commit now and then, whatever the test does.
+    """
     await asyncio.to_thread(books.prepare, folder, accounts)
-    nats = NatsServer(folder / "nats")
+    nats = nats or NatsServer(folder / "nats")
     nats.start()
     parts = [
         Part(
@@ -198,7 +212,7 @@ async def a_colony(
             folder=folder,
             nats_url=nats.url,
             rate=rate if role == "ledger" else 0,
-            deadly=DEADLY[role],
+            deadly=DEADLY[role] if deadly else 0,
             mutant=mutant,
         )
         for role in ROLES
