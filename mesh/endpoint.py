@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,7 +14,7 @@ from mesh.admin import host_and_port
 from mesh.identity.workload import WorkloadIdentity
 from mesh.rpc.judgement import Judgement
 from mesh.rpc.policy import MethodPolicy
-from mesh.rpc.server import ByPath, Handlers, make_server
+from mesh.rpc.server import Handlers, make_server
 from mesh.settings import Settings
 from mesh.xds.leases import Leases
 from meshapi.v1 import registry_pb2
@@ -54,14 +53,12 @@ class Endpoint:
     async def start(self) -> None:
         """Starts to take calls. Raises `RuntimeError` when the port is taken."""
         self._handlers.register(self._server)
-        registrar: Any = ByPath(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*self._handlers.services, HEALTH]
         if not self._settings.is_production:
-            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+            from grpc_reflection.v1alpha import reflection
 
-            reflected = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME])
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)
+            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
         if self._settings.debug_services:
             import grpc_admin
 

@@ -1,9 +1,7 @@
 """Servers, and the handlers that are registered with them.
 
 Each handler is wrapped once, when it is registered (`unary`, `streaming`): interceptors cost more
-than all that is done around a handler here. A call finds its handler by its path, in one table: for
-each method that is registered by its name grpc.aio waits with a task of its own, and takes all of
-them up and puts all of them down again for each call that comes.
+than all that is done around a handler here.
 """
 
 from __future__ import annotations
@@ -15,13 +13,14 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 import grpc.aio
 
+from mesh.rpc.accept import new_server
 from mesh.rpc.door import Door
 from mesh.rpc.load import Load
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
 from mesh.rpc.streaming import wrap_streaming
-from mesh.rpc.unary import UnaryMethod
+from mesh.rpc.unary import wrap_unary
 
-__all__ = ["MAX_MESSAGE_BYTES", "SERVER_OPTIONS", "ByPath", "Handlers", "make_server"]
+__all__ = ["MAX_MESSAGE_BYTES", "SERVER_OPTIONS", "Handlers", "make_server"]
 
 # No contract needs more; what is larger is a mistake or an attack.
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -43,8 +42,6 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 )
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Details: TypeAlias = grpc.HandlerCallDetails
-Find: TypeAlias = Callable[[Details], Handler]
 
 
 def make_server(most_age_s: float = MOST_AGE_S) -> grpc.aio.Server:
@@ -57,7 +54,7 @@ def make_server(most_age_s: float = MOST_AGE_S) -> grpc.aio.Server:
         ("grpc.max_connection_age_ms", round(age_s * 1e3)),
         ("grpc.max_connection_age_grace_ms", round(min(age_s, _GRACE_S) * 1e3)),
     )
-    return grpc.aio.server(options=[*SERVER_OPTIONS, *age])
+    return new_server([*SERVER_OPTIONS, *age])
 
 
 class _Registrar(Protocol):
@@ -70,30 +67,14 @@ class _Registrar(Protocol):
     ) -> None: ...
 
 
-class ByPath:
-    """A server as generated code sees it, whose calls find their handlers by their path."""
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Registers handlers."""
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Takes nothing: generated code registers the same handlers both ways."""
-
-
-class Handlers(grpc.GenericRpcHandler):
+class Handlers:
     """Collects servicers, wraps their handlers, and serves them on any number of servers."""
 
     def __init__(self, door: Door, load: Load) -> None:
         self.door = door
         self.load = load
         self.policies: list[MethodPolicy] = []
-        self.services: list[str] = []
-        """The full names of the contracts that are served."""
-        self._methods: dict[str, Find] = {}
+        self._services: dict[str, dict[str, Handler]] = {}
 
     def add(self, servicer: object) -> None:
         """Adds a servicer under every contract whose generated base class it has.
@@ -111,26 +92,26 @@ class Handlers(grpc.GenericRpcHandler):
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Wraps the handlers of a service. Called by generated code."""
-        self.services.append(service)
+        wrapped = self._services.setdefault(service, {})
         for name, handler in handlers.items():
             policy = policy_of(method_of(f"/{service}/{name}"))
             self.policies.append(policy)
-            self._methods[policy.path] = self._wrap(policy, handler)
+            wrapped[name] = self._wrap(policy, handler)
+
+    @property
+    def services(self) -> list[str]:
+        """The full names of the contracts that are served."""
+        return list(self._services)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Registers everything that was added with a server that has not started."""
-        server.add_generic_rpc_handlers((self,))
+        for service, handlers in self._services.items():
+            server.add_registered_method_handlers(service, handlers)
 
-    def service(self, handler_call_details: Details) -> Handler | None:
-        """Finds the handler of a call. Called by grpc.aio."""
-        find = self._methods.get(handler_call_details.method)
-        return None if find is None else find(handler_call_details)
-
-    def _wrap(self, policy: MethodPolicy, handler: Handler) -> Find:
+    def _wrap(self, policy: MethodPolicy, handler: Handler) -> Handler:
         if handler.request_streaming or handler.response_streaming:
-            wrapped = wrap_streaming(self.door, self.load, policy, handler)
-            return lambda _: wrapped
-        return UnaryMethod(self.door, self.load, policy, handler).call
+            return wrap_streaming(self.door, self.load, policy, handler)
+        return wrap_unary(self.door, self.load, policy, handler)
 
 
 def _add_functions(servicer: object) -> Iterator[Callable[[object, _Registrar], None]]:

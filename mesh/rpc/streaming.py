@@ -75,7 +75,7 @@ class _StreamingMethod:
     @asynccontextmanager
     async def _call(self, context: Context) -> AsyncIterator[None]:
         began = time.perf_counter()
-        authorization, traceparent = headers_of(context.invocation_metadata())
+        authorization, traceparent = headers_of(context)
         out = Outgoing()
         current.set(out)
         span = self.record.begin(traceparent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -24,7 +24,7 @@ from mesh.rpc.status import DETAILS_KEY, code_of, status_of
 from mesh.rpc.validation import validate
 from observability import tracing
 
-__all__ = ["TOO_LATE_S", "Headers", "UnaryMethod", "decode", "headers_of", "refuse", "time_left"]
+__all__ = ["TOO_LATE_S", "Headers", "decode", "headers_of", "refuse", "time_left", "wrap_unary"]
 
 # Work is not begun that nobody will wait for.
 TOO_LATE_S = 0.005
@@ -35,11 +35,17 @@ SLACK_S = 0.1
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Headers: TypeAlias = tuple[str | None, str | None]
-Metadata: TypeAlias = Iterable[tuple[str, str | bytes]] | None
 
 
-class UnaryMethod:
-    """A method of one request and one response."""
+def wrap_unary(door: Door, load: Load, policy: MethodPolicy, handler: Handler) -> Handler:
+    """Wraps a handler of one request and one response."""
+    return grpc.unary_unary_rpc_method_handler(_UnaryMethod(door, load, policy, handler).serve)
+
+
+class _UnaryMethod:
+    """One method. It takes and gives bytes: the core would answer what it cannot decode with the
+    decoder's own words.
+    """
 
     __slots__ = ("behaviour", "decode", "door", "encode", "load", "policy", "record")
 
@@ -52,18 +58,14 @@ class UnaryMethod:
         self.encode: Callable[[Any], bytes] = cast(Any, handler.response_serializer)
         self.record = ServerRecord(policy.path)
 
-    def call(self, details: grpc.HandlerCallDetails) -> Handler:
-        """Makes the handler of one call, which knows the call's metadata already."""
-        return cast(Handler, _Call(self, details.invocation_metadata))
-
-    async def serve(self, raw: bytes, context: Context, metadata: Metadata) -> bytes:
+    async def serve(self, raw: bytes, context: Context) -> bytes:
         """Answers a call."""
         began = time.perf_counter()
         if self.load.congested and self.load.is_full(self.policy.timeout_s):
             # Without a span or a line in the log: a refusal as dear as a call would be no relief.
             self.record.turn_away()
             return await refuse(context, turned_away(self.load.pause_s))
-        authorization, traceparent = headers_of(metadata)
+        authorization, traceparent = headers_of(context)
         out = Outgoing()
         span = self.record.begin(traceparent)
         # The core gives every call a task of its own: both are current until it ends.
@@ -101,28 +103,10 @@ class UnaryMethod:
             self.load.end(policy.cost)
 
 
-class _Call:
-    """A handler for one call. It takes and gives bytes: the core would answer what it cannot decode
-    with the decoder's own words. To ask the core for the metadata would decode it once more.
-    """
-
-    __slots__ = ("_metadata", "_method")
-
-    request_streaming = response_streaming = False
-    request_deserializer = response_serializer = None
-
-    def __init__(self, method: UnaryMethod, metadata: Metadata) -> None:
-        self._method = method
-        self._metadata = metadata
-
-    async def unary_unary(self, raw: bytes, context: Context) -> bytes:
-        return await self._method.serve(raw, context, self._metadata)
-
-
-def headers_of(metadata: Metadata) -> Headers:
+def headers_of(context: Context) -> Headers:
     """Finds `authorization` and `traceparent` in a call's metadata."""
     authorization = traceparent = None
-    for key, value in metadata or ():
+    for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str):
             authorization = value
         elif key == "traceparent" and isinstance(value, str):

@@ -18,7 +18,7 @@ from mesh.rpc import caller
 from mesh.rpc.context import Context, Outgoing, outgoing, remaining_s
 from mesh.rpc.door import Door
 from mesh.rpc.load import Load
-from mesh.rpc.server import Handlers
+from mesh.rpc.server import Handlers, make_server
 from mesh.rpc.status import DETAILS_KEY
 
 from .parts import ACCOUNT_ID, Accounts, describe, serving
@@ -280,3 +280,22 @@ def test_what_serves_no_contract_cannot_be_added() -> None:
 
     with pytest.raises(TypeError, match="serves no generated contract"):
         handlers.add(object())
+
+
+async def test_grpc_looks_as_the_direct_way_of_taking_calls_in_expects() -> None:
+    server = make_server()
+
+    assert type(server).__name__ == "_Direct"
+    await server.stop(None)
+
+
+async def test_where_grpc_looks_otherwise_calls_are_taken_in_by_the_public_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mesh.rpc.accept._EXPECTED", ((object, ("what_it_had",)),))
+
+    async with serving(Accounts(company)) as served:
+        answer = await served.accounts.DescribeAccount(describe())
+
+    assert type(served.server).__name__ == "Server"
+    assert answer.company_id == "c1"
