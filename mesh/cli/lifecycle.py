@@ -15,10 +15,12 @@ import typer
 
 from mesh.cli.output import Output, has_colour, print_json, progress
 from mesh.supervisor.problem import USAGE, Problem
-from mesh.supervisor.project import Project
+from mesh.supervisor.project import DatabaseKind, Project
 from mesh.supervisor.running import Running, data_dir
 
-__all__ = ["register"]
+__all__ = ["DATABASE_OPTION", "register"]
+
+DATABASE_OPTION = typer.Option("--db", envvar="BANK_DB", help="What services keep their data in.")
 
 STOP_PATIENCE_S = 60.0
 VERSION = re.compile(r"[\w.-]{1,40}")
@@ -38,6 +40,7 @@ def _register_up(app: typer.Typer, project: Project) -> None:
             list[str] | None,
             typer.Option(help="Instances of a service: transfers=3, or of a version: pix@v2=1."),
         ] = None,
+        db: Annotated[DatabaseKind, DATABASE_OPTION] = DatabaseKind.SQLITE,
         fresh: Annotated[bool, typer.Option("--fresh", help="Empty the data first.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="Keep logs in files only.")] = False,
     ) -> None:
@@ -55,6 +58,7 @@ def _register_up(app: typer.Typer, project: Project) -> None:
             data,
             ports,
             scale=_counts(scale or [], project),
+            database=db,
             logs_to=None if quiet else sys.stdout,
             colour=has_colour(sys.stdout),
             progress=lambda name, seconds: progress(f"  ✓ {name:<18} {seconds:5.1f} s"),

@@ -24,9 +24,10 @@ from mesh.supervisor.logs import LogFollower
 from mesh.supervisor.nats import nats_program
 from mesh.supervisor.platform import control_program, traces_program
 from mesh.supervisor.ports import LOOPBACK, Ports, must_be_free
+from mesh.supervisor.postgres import Cluster
 from mesh.supervisor.problem import NOT_RUNNING, USAGE, Problem
 from mesh.supervisor.process import Instance, Program
-from mesh.supervisor.project import Project
+from mesh.supervisor.project import DatabaseKind, Project
 from mesh.supervisor.running import STATE_FILE, TOKEN_FILE
 from mesh.supervisor.services import service_program
 
@@ -48,6 +49,7 @@ class Embedded:
         ports: Ports,
         *,
         scale: Mapping[str, int] | None = None,
+        database: DatabaseKind = DatabaseKind.SQLITE,
         logs_to: TextIO | None = None,
         colour: bool = False,
         progress: Progress = lambda name, seconds: None,
@@ -59,6 +61,8 @@ class Embedded:
         self.uses_jaeger = False
         self.instances: dict[str, list[Instance]] = {}
         self._scale = dict(scale or {})
+        is_postgres = database is DatabaseKind.POSTGRES
+        self._cluster = Cluster(data, project.services) if is_postgres else None
         self._progress = progress
         self._follower = LogFollower(logs_to, colour)
         self._lock: int | None = None
@@ -78,6 +82,8 @@ class Embedded:
             if not self.uses_jaeger:
                 platform.append(traces_program(root, self.data, self.ports))
             platform.append(control_program(root, self.data, self.ports))
+            if self._cluster is not None:
+                platform.append(self._cluster.program())
             await self._start(self._add(program) for program in platform)
             await self._start(
                 self._add(self._program(*parted(name)))
@@ -92,7 +98,7 @@ class Embedded:
         """Stops everything, what others need last. Idempotent."""
         services = [each for name in self.project.services for each in self.instances.get(name, [])]
         await asyncio.gather(*(instance.stop() for instance in services))
-        for name in ("control-plane", "nats", "traces"):
+        for name in ("control-plane", "postgres", "nats", "traces"):
             for instance in self.instances.get(name, []):
                 await instance.stop()
         if self._dashboard is not None:
@@ -162,7 +168,13 @@ class Embedded:
 
     def _program(self, name: str, version: str = "") -> Program:
         return service_program(
-            self.project, name, self.data, self.endpoints, self._rest_listen(name), version
+            self.project,
+            name,
+            self.data,
+            self.endpoints,
+            self._rest_listen(name),
+            version,
+            self._cluster.url_of(name) if self._cluster is not None else "",
         )
 
     def _rest_listen(self, name: str) -> int | None:

@@ -51,7 +51,8 @@ class State(enum.StrEnum):
 class Launch:
     """One start of a program. `missing` says what it still waits for, and None once it is ready.
 
-    `admin` is the port of its admin page, on the loopback; 0 when it has none.
+    `admin` is the port of its admin page, on the loopback; 0 when it has none. `user` is whom root
+    runs it as; None is the supervisor's own user.
     """
 
     argv: Sequence[str]
@@ -59,6 +60,7 @@ class Launch:
     address: str
     missing: Callable[[], Awaitable[str | None]]
     admin: int = 0
+    user: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ class Instance:
                 *launch.argv,
                 env=dict(launch.env),
                 cwd=self._cwd,
+                user=launch.user,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

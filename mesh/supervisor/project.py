@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,17 @@ if TYPE_CHECKING:
 
     from mesh.supervisor.running import Running
 
-__all__ = ["Check", "Project"]
+__all__ = ["Check", "DatabaseKind", "Project"]
 
 #: Answers with what was found, as one sentence; raises `Problem` when it is not as it must be.
 Check = Callable[["Running"], str]
+
+
+class DatabaseKind(enum.StrEnum):
+    """Where the services of an embedded profile keep their data."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,10 +29,12 @@ def service_program(
     endpoints: Endpoints,
     rest_port: int | None,
     version: str = "",
+    database_url: str = "",
 ) -> Program:
     """A service of the project; `rest_port` is where the edge serves REST, and None elsewhere.
 
-    `version` is what it registers as, where it is not the project's.
+    `version` is what it registers as, where it is not the project's; without a `database_url` it
+    keeps a SQLite file.
     """
     version = version or project.version
 
@@ -53,6 +55,8 @@ def service_program(
             **_credentials(data, name),
         }
         address = f"{LOOPBACK}:{own}"
+        if database_url:
+            settings["MESH_DATABASE_URL"] = database_url
         if name == project.edge:
             address = f"{LOOPBACK}:{rest_port or free_port()}"
             settings["MESH_HTTP_LISTEN"] = address

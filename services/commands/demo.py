@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mesh.cli.lifecycle import DATABASE_OPTION
 from mesh.cli.output import progress
 from mesh.supervisor.problem import INTERRUPTED, NOT_RUNNING, Problem
-from mesh.supervisor.project import Project
+from mesh.supervisor.project import DatabaseKind, Project
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,6 +37,7 @@ def register(app: typer.Typer, project: Project) -> None:
     @app.command()
     def demo(
         keep: Annotated[bool, typer.Option("--keep", help="Keep the data and the logs.")] = False,
+        db: Annotated[DatabaseKind, DATABASE_OPTION] = DatabaseKind.SQLITE,
         against: Annotated[
             str, typer.Option(help="Tell it to a bank that is up: the URL of its REST API.")
         ] = "",
@@ -50,7 +52,7 @@ def register(app: typer.Typer, project: Project) -> None:
         data = Path(tempfile.mkdtemp(prefix="bank-demo-"))
         passed = False
         try:
-            _run(_demo(project, data))
+            _run(_demo(project, data, db))
             passed = True
         finally:
             if passed and not keep:
@@ -74,13 +76,13 @@ async def _interruptible(telling: Coroutine[Any, Any, None]) -> None:
     await telling
 
 
-async def _demo(project: Project, data: Path) -> None:
+async def _demo(project: Project, data: Path, db: DatabaseKind) -> None:
     from mesh.supervisor.embedded import Embedded
     from mesh.supervisor.ports import Ports
     from services.commands.story import Story
 
     began = time.monotonic()
-    embedded = Embedded(project, data, Ports.free())
+    embedded = Embedded(project, data, Ports.free(), database=db)
     services = len(project.services)
     progress(f"starting NATS, the trace store, the control plane and {services} services …")
     await embedded.up()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +17,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx2 as httpx
+import psutil
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
@@ -65,6 +69,25 @@ class Bank:
     def kill(self, service: str) -> None:
         for pid in self.pids(service):
             os.kill(pid, signal.SIGKILL)
+
+    async def rows(self, service: str, table: str) -> int:
+        """How many rows a service keeps in a table, as its database tells."""
+        count = f"SELECT count(*) FROM {table}"
+        address = self.database_of(service)
+        if address.startswith("sqlite"):
+            with contextlib.closing(sqlite3.connect(address.removeprefix("sqlite:///"))) as file:
+                return int(file.execute(count).fetchone()[0])
+        connection = await asyncpg.connect(address)
+        try:
+            return int(await connection.fetchval(count))
+        finally:
+            await connection.close()
+
+    def database_of(self, service: str) -> str:
+        """The URL of a service's database, as its process was told."""
+        told = psutil.Process(self.pids(service)[0]).environ()
+        file = self.data / service / f"{service}.db"
+        return told.get("MESH_DATABASE_URL", f"sqlite:///{file}")
 
     def client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,8 +27,9 @@ def free_port_base() -> int:
 
 
 @pytest.fixture(scope="session")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
-    data: Path = tmp_path_factory.mktemp("bank")
+def bank() -> Iterator[Bank]:
+    # Not pytest's own folder: PostgreSQL, which has a user of its own, could not pass it.
+    data = Path(tempfile.mkdtemp(prefix="bank-"))
     with (data / "up.log").open("wb") as log:
         process = subprocess.Popen(
             command("up", "--port-base", str(free_port_base())),
@@ -40,6 +43,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0, (data / "up.log").read_text()[-4000:]
+            shutil.rmtree(data)
 
 
 def wait_until_up(data: Path, process: subprocess.Popen[bytes]) -> Bank:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -13,14 +12,6 @@ import httpx2 as httpx
 import pytest
 
 from .bank import Bank, Customer, a_customer, brl
-
-
-def transfers_kept(bank: Bank) -> int:
-    [path] = list(bank.data.glob("transfers/*.db"))
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as rows:
-        count: int = rows.execute("SELECT count(*) FROM transfers").fetchone()[0]
-    rows.close()
-    return count
 
 
 def must_be_problem(answer: httpx.Response) -> dict[str, Any]:
@@ -48,11 +39,11 @@ async def test_an_amount_that_is_none_is_refused(
     bank: Bank, http: httpx.AsyncClient, amount: Any
 ) -> None:
     payer, payee = await people(http)
-    before = transfers_kept(bank)
+    before = await bank.rows("transfers", "transfers")
 
     must_be_problem(await payer.pay({"accountId": payee.account_id}, amount))
 
-    assert transfers_kept(bank) == before
+    assert await bank.rows("transfers", "transfers") == before
 
 
 async def people(http: httpx.AsyncClient) -> tuple[Customer, Customer]:
@@ -73,7 +64,7 @@ async def test_accounts_that_are_not_the_askers_are_not_found(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
     payer, payee = await people(http)
-    before = transfers_kept(bank)
+    before = await bank.rows("transfers", "transfers")
 
     foreign = Customer(http, payer.email, payer.token, payee.account_id)
     unknown = Customer(http, payer.email, payer.token, str(uuid4()))
@@ -88,7 +79,7 @@ async def test_accounts_that_are_not_the_askers_are_not_found(
     for path in ("", "/statement"):
         got = await http.get(f"/v1/accounts/{payee.account_id}{path}", headers=payer.headers)
         assert must_be_problem(got)["status"] == 404
-    assert transfers_kept(bank) == before
+    assert await bank.rows("transfers", "transfers") == before
 
 
 BODIES: dict[str, bytes] = {
@@ -110,12 +101,12 @@ async def test_a_body_that_is_no_request_is_refused(
     bank: Bank, http: httpx.AsyncClient, body: bytes
 ) -> None:
     payer, _ = await people(http)
-    before = transfers_kept(bank)
+    before = await bank.rows("transfers", "transfers")
     headers = {**payer.headers, "Idempotency-Key": "k", "Content-Type": "application/json"}
 
     must_be_problem(await http.post("/v1/transfers", content=body, headers=headers))
 
-    assert transfers_kept(bank) == before
+    assert await bank.rows("transfers", "transfers") == before
 
 
 def part(value: Any) -> str:
@@ -152,13 +143,13 @@ async def test_a_forged_token_opens_nothing(
     bank: Bank, http: httpx.AsyncClient, forge: Callable[[str], str]
 ) -> None:
     payer, payee = await people(http)
-    before = transfers_kept(bank)
+    before = await bank.rows("transfers", "transfers")
     forger = Customer(http, payer.email, forge(payer.token), payer.account_id)
 
     problem = must_be_problem(await forger.pay({"accountId": payee.account_id}, brl("1")))
 
     assert problem["status"] == 401
-    assert transfers_kept(bank) == before
+    assert await bank.rows("transfers", "transfers") == before
 
 
 async def test_an_unknown_route_is_a_problem_too(http: httpx.AsyncClient) -> None:
