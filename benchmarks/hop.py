@@ -183,7 +183,7 @@ class Child:
 @contextlib.contextmanager
 def children(folder: Path) -> Iterator[tuple[Child, Child]]:
     """The clients of both hops, each with its server, the mesh's with its control plane."""
-    mint, bare_address = TokenMint(), f"127.0.0.1:{free_port()}"
+    mint, bare_address = TokenMint(workload="transfers"), f"127.0.0.1:{free_port()}"
     xds, identity, otlp = free_port(), free_port(), free_port()
     authority = folder / "control-plane"
     authority.mkdir()

@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mesh.auth.revocations import Revocations
 from mesh.chassis import Chassis, Service
 from mesh.db import Database, open_database
 from mesh.db.outbox import Envelope
@@ -16,6 +17,7 @@ from mesh.events.api import EventsApi
 from mesh.events.envelope import seal
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
+from mesh.events.revoked import RevocationLoop
 from mesh.events.stream import StreamSettings
 from mesh.rpc.policy import MethodPolicy
 from mesh.saga.runner import SagaRunner
@@ -37,6 +39,7 @@ class Duties:
         database: Database,
         service: Service,
         policies: Sequence[MethodPolicy] = (),
+        revocations: Revocations | None = None,
     ) -> None:
         self._database = database
         self._database_url = settings.database_url
@@ -54,6 +57,14 @@ class Duties:
         # An edge neither tells nor hears.
         concerned = service.api or service.projections or service.reactions
         self._has_events = bool(settings.nats_url and concerned)
+        self._revoked = RevocationLoop(
+            self._jetstream,
+            Revocations() if revocations is None else revocations,
+            service=service.name,
+            event=settings.session_end_event,
+        )
+        # Without users nobody shows a token.
+        self._hears_revocations = any(policy.needs_user for policy in policies)
         self._sagas = SagaRunner(
             database,
             service.sagas,
@@ -71,6 +82,8 @@ class Duties:
         if self._has_events:
             await self._jetstream.start()
             await self._events.start()
+            if self._hears_revocations:
+                self._revoked.start()
         if self._runs_sagas:
             await self._sagas.start()
             chassis.runs(self._sagas)
@@ -78,6 +91,7 @@ class Duties:
     async def stop(self) -> None:
         """Ends the sagas, tells the last events, and lets NATS go."""
         await self._sagas.stop(_SAGA_GRACE_S)
+        await self._revoked.stop()
         await self._events.stop()
         await self._jetstream.stop()
 

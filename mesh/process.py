@@ -18,6 +18,7 @@ import grpc.aio
 
 from mesh.admin import Readiness, host_and_port
 from mesh.auth.keys import Fetch, TokenKeys, issuer_keys
+from mesh.auth.revocations import Revocations
 from mesh.auth.tokens import TokenVerifier
 from mesh.chassis import Build, Chassis, Service
 from mesh.db import Database
@@ -66,8 +67,10 @@ class Process:
         self._parts.push_async_callback(channels.close)
         chassis = Chassis(settings, database, channels, self._readiness.missing)
         service = self._build(chassis)
-        handlers = handlers_of(service, settings, token_keys_of(service, settings, channels))
-        duties = Duties(settings, database, service, handlers.policies)
+        revocations = Revocations()
+        keys = token_keys_of(service, settings, channels)
+        handlers = handlers_of(service, settings, keys, revocations=revocations)
+        duties = Duties(settings, database, service, handlers.policies, revocations)
         if service.api:
             handlers.add(duties.api())
         self._readiness.needs("events", duties.missing)
@@ -196,15 +199,18 @@ def handlers_of(
     settings: Settings,
     fetch_keys: Fetch,
     peer: Callable[[Context], str] | None = None,
+    *,
+    revocations: Revocations | None = None,
 ) -> Handlers:
     """Wraps the handlers of a service. `peer` tells which workload calls: by its certificate, if
     nothing else is given.
     """
-    tokens = TokenVerifier(TokenKeys(fetch_keys))
+    tokens = TokenVerifier(TokenKeys(fetch_keys), revocations)
     door = Door(
         workload_of=peer or remembering(workload_of),
         tokens=tokens,
         is_production=settings.is_production,
+        edges=settings.edges,
     )
     handlers = Handlers(door, Load(settings.max_running_cost))
     for servicer in service.api:

@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     trace_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
     log_format: Literal["json", "console"] = "json"
     token_issuer_service: str = "users"  # noqa: S105
+    # The event by which that service tells that sessions have ended (`meshapi.v1.EndedSessions`).
+    session_end_event: str = "bank.users.v1.SessionsRevoked"
+    # The workloads that act for people: they trade access tokens for internal ones.
+    edges: frozenset[str] = frozenset({"bff", "operator"})
 
     max_unfinished_sagas: int = Field(default=2_000, ge=1)
     # The summed cost (`meshapi.v1.Policy.cost`) of the calls that run at once.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ask", "joined", "methods", "register"]
 
 PATIENCE_S = 65.0
+REASON_KEY = "x-access-reason"
 
 
 def register(app: typer.Typer, project: Project) -> None:
@@ -38,13 +40,16 @@ def register(app: typer.Typer, project: Project) -> None:
         request: Annotated[str, typer.Argument(help="The request as JSON; - reads it.")] = "{}",
         token: Annotated[str, typer.Option(help="A user's access token.")] = "",
         service: Annotated[str, typer.Option(help="Who serves it, if its name differs.")] = "",
+        reason: Annotated[str, typer.Option(help="Why staff looks.")] = "",
     ) -> None:
         """Call a method as the operator, and print the answer."""
         found = _find(method, methods(project.root, [*project.contracts, "meshapi"]))
         running = Running.find(data_dir(project.root))
         text = sys.stdin.read() if request == "-" else request
         target = service or found.containing_service.file.package.split(".")[-2]
-        metadata = [("authorization", f"Bearer {token}")] if token else []
+        metadata = [("authorization", f"Bearer {_internal(running, token)}")] if token else []
+        if reason:
+            metadata.append((REASON_KEY, quote(reason)))
         answer = ask(running, target, found, _parse(found, text), metadata)
         print(_json(answer))
 
@@ -77,6 +82,18 @@ def ask(
             raise _refusal(service, path, call.code().name, error_of(call))
         found: Message = call.result()
     return found
+
+
+def _internal(running: Running, token: str) -> str:
+    """Trades a user's access token for one that the operator can use."""
+    from mesh.settings import Settings
+    from meshapi.v1 import tokens_pb2 as pb
+
+    contract = pb.DESCRIPTOR.services_by_name["TokenExchangeService"]
+    issuer = str(Settings.model_fields["token_issuer_service"].default)
+    request = pb.ExchangeTokenRequest(access_token=token)
+    answer: Any = ask(running, issuer, contract.methods_by_name["ExchangeToken"], request)
+    return str(answer.internal_token)
 
 
 def _refusal(service: str, path: str, code: str, error: Error) -> Problem:

@@ -1,8 +1,9 @@
 """The ASGI application of the edge: one HTTP request is one call of one contract.
 
-The edge decides nothing. It binds a path, a body and three headers (`Authorization`,
-`Idempotency-Key`, `Prefer`) to a request, calls the service that owns the method, and writes the
-answer or the problem. What a method needs of those headers is read from its contract.
+The edge decides nothing. It binds a path, a body and four headers (`Authorization`,
+`Idempotency-Key`, `Prefer`, `X-Access-Reason`) to a request, calls the service that owns the
+method, and writes the answer or the problem. What a method needs of those headers is read from its
+contract.
 
 A trace that comes from outside is not continued but linked: its flags and its ids are the sender's
 word (W3C Trace Context, 3.4). Every response names its own trace in `traceresponse`.
@@ -13,8 +14,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -29,12 +30,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
+from mesh.auth.exchange import Exchange
 from mesh.errors import InvalidArgument, Unauthenticated, Violation
 from mesh.ids import new_id
 from mesh.rest.binding import Binding
 from mesh.rest.convert import fill, fill_from_text, to_json
 from mesh.rest.problem import MEDIA_TYPE, Problem, problem_of
-from mesh.rpc.context import Outgoing, outgoing
+from mesh.rpc.context import REASON_KEY, Outgoing, outgoing
 from meshapi.v1 import options_pb2
 from observability import logs, metrics, semconv, tracing
 
@@ -45,6 +47,7 @@ MAX_BODY_BYTES = 64 * 1024
 # What is too large is read to here and thrown away: who is still sending does not hear an answer.
 MAX_DISCARDED_BYTES = 8 * 1024 * 1024
 MAX_KEY_LENGTH = 255
+MAX_REASON = 300
 DEFAULT_WAIT_S = 1
 MAX_WAIT_S = 4
 # RFC 6750, 2.1: b68token.
@@ -76,22 +79,29 @@ def json_response(
     return Response(orjson.dumps(value), status, headers, "application/json")
 
 
-def as_user(request: Request) -> AbstractContextManager[Outgoing]:
+@asynccontextmanager
+async def as_user(request: Request) -> AsyncIterator[Outgoing]:
     """Makes the calls of a block on behalf of the user who sent the request.
 
-    Raises `Unauthenticated` when the request carries no bearer token (RFC 6750).
+    Raises `Unauthenticated` when the request carries no bearer token that is good (RFC 6750), and
+    `Transient` when nobody can tell.
     """
-    return outgoing(Outgoing(token=_token(request)))
+    exchange: Exchange = request.app.state.exchange
+    out = Outgoing(token=await exchange.internal(_token(request)), reason=_reason(request))
+    with outgoing(out):
+        yield out
 
 
 @dataclass(frozen=True)
 class Edge:
     """The application: bindings, each with the call that answers it, and routes of its own.
 
-    `pages` are routes that leave no trace: probes ask for them all day.
+    `pages` are routes that leave no trace: probes ask for them all day. `exchange` trades what an
+    app shows for what the edge shows inside.
     """
 
     calls: Sequence[tuple[Binding, Call]]
+    exchange: Exchange
     routes: Sequence[tuple[str, Answer]] = ()
     pages: Sequence[tuple[str, Answer]] = ()
 
@@ -109,7 +119,9 @@ class Edge:
             Route(path, _traced(path, answer), methods=["GET"]) for path, answer in self.routes
         ]
         routes += [Route(path, answer, methods=["GET"]) for path, answer in self.pages]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+        app.state.exchange = self.exchange
+        return app
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
@@ -188,7 +200,8 @@ def _bound(binding: Binding, call: Call) -> Answer:
     status = 201 if binding.creates else 200
 
     async def bound(request: Request) -> Response:
-        out = Outgoing(token=_token(request) if needs_user else None)
+        if needs_user:
+            _token(request)
         message: Any = binding.new_request()
         key = _idempotency_key(request, key_rule) if key_rule else None
         await _read(binding, request, message)
@@ -200,13 +213,19 @@ def _bound(binding: Binding, call: Call) -> Answer:
             message.wait.seconds = seconds
             if "prefer" in request.headers:
                 headers["Preference-Applied"] = f"wait={seconds}"
-        with outgoing(out):
+        async with as_user(request) if needs_user else _as_nobody() as out:
             answered = await call(message)
         if out.replayed:
             headers["Idempotent-Replayed"] = "true"
         return json_response(to_json(answered), status, headers)
 
     return bound
+
+
+@asynccontextmanager
+async def _as_nobody() -> AsyncIterator[Outgoing]:
+    with outgoing(Outgoing()) as out:
+        yield out
 
 
 async def _read(binding: Binding, request: Request, message: Message) -> None:
@@ -291,6 +310,10 @@ def _token(request: Request) -> str:
     if not TOKEN.fullmatch(token.strip()):
         raise Unauthenticated("TOKEN_INVALID", "The bearer token is none.")
     return token.strip()
+
+
+def _reason(request: Request) -> str:
+    return request.headers.get(REASON_KEY, "")[:MAX_REASON]
 
 
 def _idempotency_key(request: Request, rule: options_pb2.IdempotencyKey.ValueType) -> str | None:

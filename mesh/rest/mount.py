@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from mesh.auth.exchange import Exchange
 from mesh.rest.binding import Binding, bindings
 from mesh.rest.edge import Answer, Call, Edge, json_response
 from mesh.rest.openapi import openapi
+from meshapi.v1.tokens_pb2_grpc import TokenExchangeServiceStub
 
 if TYPE_CHECKING:
     from mesh.chassis import Chassis
@@ -63,7 +65,8 @@ def mount(
         ("/healthz", alive),
         ("/readyz", ready),
     ]
-    return Edge(calls, routes, pages).app()
+    issuer = chassis.stub(TokenExchangeServiceStub, chassis.settings.token_issuer_service)
+    return Edge(calls, Exchange(issuer.ExchangeToken), routes, pages).app()
 
 
 def _calls(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -19,7 +20,7 @@ from google.protobuf.message import Message
 from mesh.errors import DeadlineExceeded, Overloaded, Refused, Transient
 from mesh.rpc.ask import Ask, Metadata, ask_on
 from mesh.rpc.budget import REPEAT_HEADER, REPEAT_NO, RetryBudget
-from mesh.rpc.context import REPLAYED_KEY, Outgoing, current
+from mesh.rpc.context import REASON_KEY, REPLAYED_KEY, Outgoing, current
 from mesh.rpc.mirror import Mirrors
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
 from mesh.rpc.record import ClientRecord
@@ -263,5 +264,6 @@ def carried(policy: MethodPolicy, out: Outgoing | None, span: tracing.Span) -> M
         traceparent = tracing.format_traceparent(span.get_span_context())
     metadata = (("traceparent", traceparent),) if traceparent else ()
     if policy.needs_user and out is not None and out.token is not None:
-        return (*metadata, ("authorization", f"Bearer {out.token}"))
+        metadata = (*metadata, ("authorization", f"Bearer {out.token}"))
+        return (*metadata, (REASON_KEY, quote(out.reason))) if out.reason else metadata
     return metadata

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import grpc.aio
 
-from mesh.errors import Unauthenticated
+from mesh.errors import PermissionDenied, Unauthenticated
 
 __all__ = [
+    "REASON_KEY",
     "REPLAYED_KEY",
     "Caller",
     "Context",
@@ -33,11 +34,12 @@ __all__ = [
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 REPLAYED_KEY = "idempotent-replayed"
+REASON_KEY = "x-access-reason"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A signed-in person, as a verified access token names them.
+    """A signed-in person, as a verified token names them.
 
     `authenticated_at` and `second_factor_at` are seconds since 1970; the latter is None when the
     session has proven no second factor.
@@ -51,10 +53,16 @@ class User:
 
 
 class Caller(NamedTuple):
-    """Who calls: the workload at the other end, and the user on whose behalf it calls, if any."""
+    """Who calls: the workload at the other end, and the user on whose behalf it calls, if any.
+
+    `roles` are those that the contract asks for, empty for any; `reason` is why a member of the
+    staff calls.
+    """
 
     workload: str
     user: User | None = None
+    roles: frozenset[str] = frozenset()
+    reason: str = ""
 
     def must_be_user(self) -> User:
         """Gives the user. Raises `Unauthenticated` when the call is on nobody's behalf."""
@@ -62,16 +70,26 @@ class Caller(NamedTuple):
             raise Unauthenticated("NOT_SIGNED_IN", "This needs a signed-in user.")
         return self.user
 
+    def must_be(self, role: str) -> None:
+        """Lets a user go on whose role, in the company that the call is about, the contract allows.
+
+        Raises `PermissionDenied`, reason `ROLE_NOT_ALLOWED`.
+        """
+        if self.roles and role not in self.roles:
+            raise PermissionDenied("ROLE_NOT_ALLOWED", "Your role does not allow this.")
+
 
 @dataclass(slots=True)
 class Outgoing:
-    """What calls carry on: the user's access token, and the deadline that bounds them all.
+    """What calls carry on: the user's internal token, bound to this workload, why a member of the
+    staff calls, and the deadline that bounds them all.
 
     `deadline` is on the clock of `time.monotonic`, in seconds. `replayed` becomes true when a peer
     answers that it had done the same before.
     """
 
     token: str | None = None
+    reason: str = ""
     deadline: float | None = None
     caller: Caller | None = None
     replayed: bool = False

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from mesh.auth.audit import Audit, StaffAccess, to_log
 from mesh.auth.step_up import require_step_up
 from mesh.auth.tokens import TokenVerifier
 from mesh.errors import PermissionDenied, Unauthenticated
-from mesh.rpc.context import Caller, Context, Outgoing, User
+from mesh.rpc.context import REASON_KEY, Caller, Context, Outgoing, User
 from mesh.rpc.policy import MethodPolicy
 from meshapi.v1 import options_pb2
 
 __all__ = ["Door", "remembering"]
 
 STAFF_SCOPE = "staff"
+MAX_REASON = 300
 
 _BEARER = "Bearer "
 _MAX_PEERS = 1_024
@@ -42,17 +45,23 @@ def remembering(workload_of: Callable[[Context], str]) -> Callable[[Context], st
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """Checks callers. `workload_of` names the peer of a call; "" when it proved no name."""
+    """Checks callers. `workload_of` names the peer of a call; "" when it proved no name.
+
+    `edges` are the workloads that may act for people. `audit` keeps what staff looks at, before.
+    """
 
     workload_of: Callable[[Context], str]
     tokens: TokenVerifier
     is_production: bool
+    edges: frozenset[str] = frozenset()
+    audit: Audit = to_log
     clock: Callable[[], float] = time.time
 
     async def admit(
         self, policy: MethodPolicy, context: Context, out: Outgoing, authorization: str | None
     ) -> Caller:
-        """Tells who calls, and lets the calls made for them carry on their token.
+        """Tells who calls. The calls made for them are the service's own: their token is bound to
+        the workload that sent it, and good for nobody else.
 
         Raises `Unauthenticated` when that is not proven, `PermissionDenied` when they may not.
         """
@@ -67,13 +76,40 @@ class Door:
             if authorization is None or not authorization.startswith(_BEARER):
                 raise Unauthenticated("TOKEN_MISSING", "This needs an access token.")
             token = authorization[len(_BEARER) :]
-            user = self.tokens.known(token) or await self.tokens.verify(token)
+            user = self.tokens.known(token, workload) or await self.tokens.verify(token, workload)
             self._check(policy, user)
-            out.token = token
-            return Caller(workload, user)
-        if not workload and policy.access == options_pb2.ACCESS_SERVICE:
-            raise Unauthenticated("NO_WORKLOAD", "This method is for workloads of the mesh.")
+            reason = ""
+            if policy.access == options_pb2.ACCESS_STAFF:
+                reason = await self._put_on_record(policy, context, workload, user)
+            return Caller(workload, user, policy.roles, reason)
+        if policy.access != options_pb2.ACCESS_PUBLIC:
+            self._check_workload(policy, workload)
         return Caller(workload)
+
+    def _check_workload(self, policy: MethodPolicy, workload: str) -> None:
+        if not workload:
+            raise Unauthenticated("NO_WORKLOAD", "This method is for workloads of the mesh.")
+        if policy.access == options_pb2.ACCESS_EDGE and workload not in self.edges:
+            raise PermissionDenied("CALLER_NOT_ALLOWED", "This workload may not call this method.")
+
+    async def _put_on_record(
+        self, policy: MethodPolicy, context: Context, workload: str, user: User
+    ) -> str:
+        """Has it kept why staff calls, before anything is answered; gives the reason."""
+        sent = (value for key, value in context.invocation_metadata() or () if key == REASON_KEY)
+        reason = unquote(str(next(sent, ""))).strip()
+        if not 0 < len(reason) <= MAX_REASON:
+            raise PermissionDenied("ACCESS_REASON_MISSING", "Staff say why they look.")
+        await self.audit(
+            StaffAccess(
+                staff_id=user.user_id,
+                session_id=user.session_id,
+                workload=workload,
+                method=policy.path,
+                reason=reason,
+            )
+        )
+        return reason
 
     def _check(self, policy: MethodPolicy, user: User) -> None:
         if policy.access == options_pb2.ACCESS_STAFF and STAFF_SCOPE not in user.scopes:

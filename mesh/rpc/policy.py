@@ -33,8 +33,9 @@ class MethodPolicy:
     """How a method may be called.
 
     `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`, unset when
-    nobody may call; `needs_user` whether the call must carry a user's access token; `callers`
-    the workloads that may call, empty for any; `cost` the weight of one call when load is shed;
+    nobody may call; `needs_user` whether the call must carry a user's token; `callers` the
+    workloads that may call, empty for any; `roles` what the user may be for the company that the
+    call is about, empty for anything; `cost` the weight of one call when load is shed;
     `retriable` whether the mesh may repeat a call that found no answer; `changes_nothing` whether a
     call has no side effects, and may be made a second time elsewhere; `may_replay` whether an
     answer may be an earlier one, because the request names itself (AIP-155).
@@ -46,6 +47,7 @@ class MethodPolicy:
     needs_user: bool
     callers: frozenset[str]
     scopes: frozenset[str]
+    roles: frozenset[str]
     step_up: bool
     cost: int
     sandbox: bool
@@ -90,6 +92,7 @@ def policy_of(method: MethodDescriptor) -> MethodPolicy:
         needs_user=policy.access in _NEEDS_USER,
         callers=frozenset(policy.callers),
         scopes=frozenset(policy.scopes),
+        roles=frozenset(policy.roles),
         step_up=policy.step_up,
         cost=policy.cost or 1,
         sandbox=policy.sandbox,

@@ -103,7 +103,9 @@ class Running:
     def signed_in(
         self, user_id: str, *, scope: str = "", second_factor: bool = False
     ) -> AbstractContextManager[Outgoing]:
-        """Makes the calls of a block on behalf of a user. Gives what they carried and met."""
+        """Makes the calls of a block on behalf of a user, as the edge does. Gives what they carried
+        and met.
+        """
         token = self.mint.token(user_id, scope=scope, second_factor=second_factor)
         return outgoing(Outgoing(token=token))
 

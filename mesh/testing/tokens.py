@@ -1,4 +1,4 @@
-"""Access tokens for tests, signed with a key of their own."""
+"""Users' tokens for tests, signed with a key of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from mesh.auth.tokens import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
+from mesh.auth.tokens import (
+    ALGORITHM,
+    AUDIENCE,
+    INTERNAL_AUDIENCE,
+    INTERNAL_TYPE,
+    ISSUER,
+    TOKEN_TYPE,
+    bound_to,
+)
 from mesh.ids import new_id
 from meshapi.v1.tokens_pb2 import TokenKey
 
@@ -17,21 +25,45 @@ __all__ = ["TokenMint"]
 
 
 class TokenMint:
-    """Issues access tokens as the users service would; `fetch` publishes its key."""
+    """Issues tokens as the users service would; `fetch` publishes its key.
 
-    def __init__(self, kid: str = "test-1") -> None:
+    Internal tokens are for `workload`, if nothing else is said.
+    """
+
+    def __init__(self, kid: str = "test-1", workload: str = "bff") -> None:
         self.kid = kid
+        self.workload = workload
         self.key = ECKey.generate_key("P-256")
 
-    def token(self, user_id: str, *, scope: str = "", second_factor: bool = False) -> str:
-        """Makes a token that is valid for a quarter of an hour."""
+    def token(
+        self,
+        user_id: str,
+        *,
+        scope: str = "",
+        second_factor: bool = False,
+        workload: str = "",
+    ) -> str:
+        """Makes an internal token for a workload, that is valid for a quarter of an hour."""
         claims: dict[str, Any] = {"sub": user_id, "scope": scope}
         if second_factor:
             claims["amr"] = ["pwd", "otp"]
-        return self.sign(claims)
+        return self.sign_internal(claims, workload=workload)
+
+    def sign_internal(
+        self,
+        claims: dict[str, Any],
+        header: dict[str, Any] | None = None,
+        *,
+        workload: str = "",
+    ) -> str:
+        """Signs claims as `sign` does, for a workload."""
+        inside = {"aud": INTERNAL_AUDIENCE, "cnf": bound_to(workload or self.workload)}
+        return self.sign(inside | claims, {"typ": INTERNAL_TYPE} | (header or {}))
 
     def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
-        """Signs claims. Those that are not given are good; one that is None is left out."""
+        """Signs the claims of an access token. Those that are not given are good; one that is None
+        is left out.
+        """
         now = int(time.time())
         good = {
             "iss": ISSUER,

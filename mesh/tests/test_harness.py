@@ -18,6 +18,7 @@ from mesh.rpc import Context, caller
 from mesh.testing.harness import running
 
 ACCOUNT_ID = "0190a8b4-7f00-7000-8000-000000000001"
+USER_ID = "0190a8b4-7f00-7000-8000-000000000002"
 
 heard: list[str] = []
 
@@ -28,16 +29,19 @@ async def hear(work: UnitOfWork, event: Event[events_pb2.AccountOpened]) -> None
 
 
 class Statements(StatementsServiceServicer):
-    """Asks the accounts service on behalf of the user, and answers with the company's id."""
+    """Asks the accounts service on its own behalf, and for the page `mine` on the user's."""
 
     def __init__(self, chassis: Chassis) -> None:
         self.accounts = chassis.stub(AccountsServiceStub, "accounts")
 
     async def GetStatement(self, request: Any, context: Context) -> Any:
-        caller().must_be_user()
-        asked = pb.GetAccountRequest(account_id=request.account_id)
-        answer = await self.accounts.GetAccount(asked)
-        return statements_pb2.GetStatementResponse(next_page_token=answer.account.company_id)
+        user = caller().must_be_user()
+        account_id = request.account_id
+        if request.page_token == "mine":
+            await self.accounts.GetAccount(pb.GetAccountRequest(account_id=account_id))
+        asked = pb.DescribeAccountRequest(account_id=account_id, user_id=user.user_id)
+        answer = await self.accounts.DescribeAccount(asked)
+        return statements_pb2.GetStatementResponse(next_page_token=answer.company_id)
 
 
 def build(chassis: Chassis) -> Service:
@@ -46,30 +50,41 @@ def build(chassis: Chassis) -> Service:
 
 
 class Accounts(AccountsServiceServicer):
-    async def GetAccount(self, request: Any, context: Context) -> Any:
-        told = caller()
-        company = f"{told.workload} for {told.must_be_user().user_id}"
-        return pb.GetAccountResponse(account=pb.Account(company_id=company))
+    async def DescribeAccount(self, request: Any, context: Context) -> Any:
+        company = f"{caller().workload} for {request.user_id}"
+        return pb.DescribeAccountResponse(company_id=company)
 
-    ListAccounts = DescribeAccount = PostEntry = PlaceHold = GetAccount
-    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = GetAccount
+    ListAccounts = GetAccount = PostEntry = PlaceHold = DescribeAccount
+    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = DescribeAccount
 
 
-async def test_the_users_token_and_the_workloads_name_travel_from_service_to_service(
-    tmp_path: Path,
-) -> None:
+async def test_a_services_name_travels_and_a_users_token_does_not(tmp_path: Path) -> None:
     request = statements_pb2.GetStatementRequest(account_id=ACCOUNT_ID)
+    mine = statements_pb2.GetStatementRequest(account_id=ACCOUNT_ID, page_token="mine")
     async with running(
         build, tmp_path, service="statements", peers={"accounts": [Accounts()]}
     ) as statements:
         stub = statements.stub(StatementsServiceStub)
-        with statements.signed_in("maria"):
+        with statements.signed_in(USER_ID):
             answer = await stub.GetStatement(request)
+            with pytest.raises(errors.Unauthenticated):
+                await stub.GetStatement(mine)
             await statements.peers["accounts"].stop(None)
             with pytest.raises(errors.Transient):
                 await stub.GetStatement(request)
 
-    assert answer.next_page_token == "statements for maria"
+    assert answer.next_page_token == f"statements for {USER_ID}"
+
+
+async def test_a_users_token_is_of_no_use_to_the_service_that_was_shown_it(tmp_path: Path) -> None:
+    async with running(
+        build, tmp_path, service="statements", peers={"accounts": [Accounts()]}
+    ) as statements:
+        stub = statements.stub(StatementsServiceStub, workload="suppliers")
+        with statements.signed_in(USER_ID), pytest.raises(errors.Unauthenticated) as refused:
+            await stub.GetStatement(statements_pb2.GetStatementRequest(account_id=ACCOUNT_ID))
+
+    assert refused.value.reason == "TOKEN_NOT_YOURS"
 
 
 async def test_events_are_heard_and_told_without_nats(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Home:
 
     async def get(self, request: Request) -> Response:
         latest = transfers_pb2.ListTransfersRequest(page_size=LATEST_TRANSFERS)
-        with as_user(request):
+        async with as_user(request):
             me, accounts, transfers = await asyncio.gather(
                 _if_there(self.users.GetMe(users_pb2.GetMeRequest())),
                 _if_there(self.accounts.ListAccounts(accounts_pb2.ListAccountsRequest())),

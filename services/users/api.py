@@ -9,16 +9,18 @@ from joserfc.jwk import ECKey
 
 from bank.users.v1 import users_pb2 as pb
 from bank.users.v1.users_pb2_grpc import UsersServiceServicer
+from mesh.auth.keys import TokenKeys
+from mesh.auth.tokens import TokenVerifier
 from mesh.chassis import Chassis
 from mesh.clock import now_us
 from mesh.errors import Unauthenticated
 from mesh.rpc import Context, caller
 from meshapi.v1 import tokens_pb2
-from meshapi.v1.tokens_pb2_grpc import TokenKeysServiceServicer
+from meshapi.v1.tokens_pb2_grpc import TokenExchangeServiceServicer, TokenKeysServiceServicer
 
 from . import credentials, domain, store
-from .credentials import ACCESS_TOKEN_LIFE_S, Passwords
-from .domain import Company, IssuedCode, Purpose, Role, Session, User
+from .credentials import ACCESS_TOKEN_LIFE_S, INTERNAL_TOKEN_LIFE_S, Passwords
+from .domain import SECOND_US, Company, IssuedCode, Purpose, Role, Session, User
 
 Tokens = TypeVar(
     "Tokens", pb.CreateSessionResponse, pb.RefreshSessionResponse, pb.StepUpSessionResponse
@@ -38,10 +40,35 @@ class TokenKeysApi(TokenKeysServiceServicer):
         known = await self.read(credentials.signing_keys)
         return known or await self.transact(credentials.add_first_key, now_us())
 
+    async def public_keys(self) -> list[tokens_pb2.TokenKey]:
+        return [to_jwk(key) for key in await self.keys()]
+
     async def ListTokenKeys(
         self, request: tokens_pb2.ListTokenKeysRequest, context: Context
     ) -> tokens_pb2.ListTokenKeysResponse:
-        return tokens_pb2.ListTokenKeysResponse(keys=map(to_jwk, await self.keys()))
+        return tokens_pb2.ListTokenKeysResponse(keys=await self.public_keys())
+
+
+class TokenExchangeApi(TokenExchangeServiceServicer):
+    """Trades what an app shows at the edge for what the edge may show inside."""
+
+    def __init__(self, chassis: Chassis, tokens: TokenKeysApi) -> None:
+        self.read = chassis.read
+        self.tokens = tokens
+        self.verifier = TokenVerifier(TokenKeys(tokens.public_keys))
+
+    async def ExchangeToken(
+        self, request: tokens_pb2.ExchangeTokenRequest, context: Context
+    ) -> tokens_pb2.ExchangeTokenResponse:
+        user, expires_at_s = await self.verifier.verify_access(request.access_token)
+        now = now_us()
+        await self.read(credentials.signed_in, user.session_id, now)
+        key, *_ = await self.tokens.keys()
+        life_s = min(int(expires_at_s) - now // SECOND_US, INTERNAL_TOKEN_LIFE_S)
+        return tokens_pb2.ExchangeTokenResponse(
+            internal_token=credentials.internal_token(user, caller().workload, key, now, life_s),
+            expires_in=life_s,
+        )
 
 
 class UsersApi(UsersServiceServicer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.chassis import Chassis, Service
 
-from .api import TokenKeysApi, UsersApi
+from .api import TokenExchangeApi, TokenKeysApi, UsersApi
 from .credentials import Argon2Settings, Passwords
 
 
@@ -12,4 +12,5 @@ def build(chassis: Chassis) -> Service:
     costs, tokens = Argon2Settings(), TokenKeysApi(chassis)
     if chassis.settings.is_production:
         costs.must_be_strong()
-    return Service(name="users", api=[UsersApi(chassis, Passwords(costs), tokens), tokens])
+    users, exchange = UsersApi(chassis, Passwords(costs), tokens), TokenExchangeApi(chassis, tokens)
+    return Service(name="users", api=[users, tokens, exchange])

@@ -19,10 +19,19 @@ from sqlalchemy import BigInteger, Index, Integer, Text
 from sqlmodel import Field
 
 from bank.users.v1 import events_pb2 as events
-from mesh.auth.tokens import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
+from mesh.auth.tokens import (
+    ALGORITHM,
+    AUDIENCE,
+    INTERNAL_AUDIENCE,
+    INTERNAL_TYPE,
+    ISSUER,
+    TOKEN_TYPE,
+    bound_to,
+)
 from mesh.db import UnitOfWork, sql
 from mesh.errors import Overloaded
 from mesh.ids import new_id
+from mesh.rpc import User as TokenUser
 
 from . import domain, store
 from .domain import SECOND_US, Failures, IssuedCode, Session, User
@@ -30,6 +39,7 @@ from .domain import SECOND_US, Failures, IssuedCode, Session, User
 T = TypeVar("T")
 
 ACCESS_TOKEN_LIFE_S = 900
+INTERNAL_TOKEN_LIFE_S = 300
 
 # OWASP's password storage cheat sheet, for argon2id with one lane.
 LEAST_MEMORY_KIB = 19_456
@@ -148,6 +158,7 @@ REVOKE = sql(
 )
 REVOKE_ALL = sql(
     "UPDATE sessions SET revoked_at_us = :now WHERE user_id = :user AND revoked_at_us IS NULL"
+    " RETURNING id"
 )
 FORGET_OLD_TOKENS = sql(
     "DELETE FROM refresh_tokens WHERE session_id IN"
@@ -257,8 +268,11 @@ async def revoke(work: UnitOfWork, user_id: str, session_id: str, now_us: int) -
 
 async def revoke_all(work: UnitOfWork, user_id: str, now_us: int) -> None:
     """Ends all sessions of a user. Repeating it changes nothing."""
-    if await work.execute(REVOKE_ALL, user=user_id, now=now_us):
-        await store.tell_of_user(work, user_id, events.SessionsRevoked(user_id=user_id))
+    rows = await work.fetch_all(REVOKE_ALL, user=user_id, now=now_us)
+    if rows:
+        ended = [row["id"] for row in rows]
+        event = events.SessionsRevoked(user_id=user_id, session_ids=ended)
+        await store.tell_of_user(work, user_id, event)
 
 
 async def reset_password(
@@ -287,21 +301,36 @@ async def add_first_key(work: UnitOfWork, now_us: int) -> list[ECKey]:
 
 def access_token(session: Session, key: ECKey, now_us: int) -> str:
     """Makes an access token of a session: a JSON Web Token as in RFC 9068."""
-    now_s = now_us // SECOND_US
     claims = {
-        "iss": ISSUER,
         "aud": AUDIENCE,
         "client_id": "app",
         "sub": session.user_id,
         "sid": session.id,
-        "iat": now_s,
-        "exp": now_s + ACCESS_TOKEN_LIFE_S,
-        "jti": new_id(),
         "scope": "",
         "auth_time": session.authenticated_at_us // SECOND_US,
         "amr": session.methods(),
     }
-    return jwt.encode({"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": key.kid}, claims, key)
+    return sign(key, TOKEN_TYPE, claims, now_us, ACCESS_TOKEN_LIFE_S)
+
+
+def internal_token(user: TokenUser, workload: str, key: ECKey, now_us: int, life_s: int) -> str:
+    """Makes the token of a user that one workload can use: what the access token said, bound."""
+    claims = {
+        "aud": INTERNAL_AUDIENCE,
+        "cnf": bound_to(workload),
+        "sub": user.user_id,
+        "sid": user.session_id,
+        "scope": " ".join(sorted(user.scopes)),
+        "auth_time": user.authenticated_at,
+        "amr": ["pwd"] if user.second_factor_at is None else ["pwd", "otp", "mfa"],
+    }
+    return sign(key, INTERNAL_TYPE, claims, now_us, life_s)
+
+
+def sign(key: ECKey, kind: str, claims: dict[str, object], now_us: int, life_s: int) -> str:
+    now_s = now_us // SECOND_US
+    always = {"iss": ISSUER, "iat": now_s, "exp": now_s + life_s, "jti": new_id()}
+    return jwt.encode({"alg": ALGORITHM, "typ": kind, "kid": key.kid}, claims | always, key)
 
 
 def digest(token: str) -> str:

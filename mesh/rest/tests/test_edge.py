@@ -12,9 +12,11 @@ from google.protobuf.message import Message
 
 from bank.transfers.v1 import transfers_pb2 as pb
 from mesh import errors
+from mesh.auth.exchange import Exchange
 from mesh.rest.binding import bindings
 from mesh.rest.edge import MAX_BODY_BYTES, Edge
 from mesh.rpc.context import current
+from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
 
 TRANSFERS = pb.DESCRIPTOR.services_by_name["TransfersService"]
 BODY = {
@@ -43,6 +45,10 @@ class Upstream:
         return self.answer(request)
 
 
+async def trade(request: ExchangeTokenRequest) -> ExchangeTokenResponse:
+    return ExchangeTokenResponse(internal_token=f"inside {request.access_token}", expires_in=300)
+
+
 @pytest.fixture
 def upstream() -> Upstream:
     return Upstream()
@@ -51,7 +57,7 @@ def upstream() -> Upstream:
 @pytest.fixture
 async def http(upstream: Upstream) -> AsyncIterator[httpx.AsyncClient]:
     calls = [(binding, upstream) for binding in bindings([TRANSFERS], with_sandbox=False)]
-    transport = httpx.ASGITransport(Edge(calls).app())
+    transport = httpx.ASGITransport(Edge(calls, Exchange(trade)).app())
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
         yield client
 
@@ -66,7 +72,7 @@ async def test_body_and_headers_become_the_request(
     [request] = upstream.asked
     assert (request.request_id, request.payee.pix_key) == ("key", "ana@example.com")
     assert (request.amount.minor_units, request.wait.seconds) == (100, 3)
-    assert upstream.tokens == ["token"]
+    assert upstream.tokens == ["inside token"]
 
 
 async def test_an_answer_is_held_back_for_a_second_unless_asked_otherwise(

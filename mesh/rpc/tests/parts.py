@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -72,8 +73,8 @@ async def serving(
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Served]:
     """Serves servicers as if `workload` were the peer of every call."""
-    mint = TokenMint()
-    verifier = TokenVerifier(TokenKeys(mint.fetch), **({"clock": clock} if clock else {}))
+    mint = TokenMint(workload=workload or "transfers")
+    verifier = TokenVerifier(TokenKeys(mint.fetch), clock=clock or time.time)
     door = Door(workload_of=lambda _: workload, tokens=verifier, is_production=is_production)
     load = Load(limit)
     handlers = Handlers(door, load)

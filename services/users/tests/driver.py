@@ -105,7 +105,8 @@ class Users:
         return await self.api.RefreshSession(request, CONTEXT)
 
     async def user_of(self, access_token: str) -> User:
-        return await self.verifier.verify(access_token)
+        user, _ = await self.verifier.verify_access(access_token)
+        return user
 
     async def call(
         self, method: Callable[[Any, Context], Awaitable[T]], request: Message, token: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from mesh.errors import (
 from mesh.ids import new_id
 from mesh.rpc.context import Outgoing, outgoing
 from mesh.testing.harness import Running, running
+from meshapi.v1 import tokens_pb2
+from meshapi.v1.tokens_pb2_grpc import TokenExchangeServiceStub
 from services.users import domain
 from services.users.app import build
 
@@ -48,9 +50,12 @@ def notifications(users: Running) -> UsersServiceAsyncStub:
     return users.stub(UsersServiceStub, workload="notifications")
 
 
-@contextmanager
-def bearing(token: str) -> Iterator[None]:
-    with outgoing(Outgoing(token=token)):
+@asynccontextmanager
+async def bearing(users: Running, access_token: str) -> AsyncIterator[None]:
+    """Calls as the edge does: it trades what the app shows."""
+    request = tokens_pb2.ExchangeTokenRequest(access_token=access_token)
+    traded = await users.stub(TokenExchangeServiceStub).ExchangeToken(request)
+    with outgoing(Outgoing(token=traded.internal_token)):
         yield
 
 
@@ -78,7 +83,7 @@ async def test_somebody_signs_up_confirms_signs_in_and_signs_out(
     await bff.ConfirmUser(pb.ConfirmUserRequest(email=issued.email, code=issued.code))
     session = await bff.CreateSession(a_sign_in())
 
-    with bearing(session.access_token):
+    async with bearing(users, session.access_token):
         me = await bff.GetMe(pb.GetMeRequest())
         await bff.DeleteCurrentSession(pb.DeleteCurrentSessionRequest())
         with pytest.raises(Unauthenticated):
@@ -144,5 +149,35 @@ async def test_codes_and_contacts_are_for_notifications_alone(bff: UsersServiceA
 async def test_nobody_is_somebody_without_a_token(bff: UsersServiceAsyncStub) -> None:
     with pytest.raises(Unauthenticated):
         await bff.GetMe(pb.GetMeRequest())
-    with pytest.raises(Unauthenticated), bearing("made.up.token"):
+    with pytest.raises(Unauthenticated), outgoing(Outgoing(token="made.up.token")):
         await bff.GetMe(pb.GetMeRequest())
+
+
+async def test_an_app_s_token_is_of_no_use_inside_and_only_the_edge_trades_it(
+    users: Running, bff: UsersServiceAsyncStub, notifications: UsersServiceAsyncStub
+) -> None:
+    session = await a_session(bff, notifications)
+    request = tokens_pb2.ExchangeTokenRequest(access_token=session.access_token)
+
+    with outgoing(Outgoing(token=session.access_token)), pytest.raises(Unauthenticated):
+        await bff.GetMe(pb.GetMeRequest())
+    with pytest.raises(PermissionDenied):
+        await users.stub(TokenExchangeServiceStub, workload="transfers").ExchangeToken(request)
+    traded = await users.stub(TokenExchangeServiceStub).ExchangeToken(request)
+
+    assert 0 < traded.expires_in <= 300
+    with outgoing(Outgoing(token=traded.internal_token)):
+        assert (await bff.GetMe(pb.GetMeRequest())).user.email == EMAIL
+        with pytest.raises(Unauthenticated):
+            await users.stub(UsersServiceStub, workload="transfers").GetMe(pb.GetMeRequest())
+
+
+async def a_session(
+    bff: UsersServiceAsyncStub, notifications: UsersServiceAsyncStub
+) -> pb.CreateSessionResponse:
+    user = (await bff.CreateUser(a_sign_up())).user
+    issued = await notifications.IssueCode(
+        pb.IssueCodeRequest(user_id=user.user_id, purpose=pb.CODE_PURPOSE_CONFIRMATION)
+    )
+    await bff.ConfirmUser(pb.ConfirmUserRequest(email=EMAIL, code=issued.code))
+    return await bff.CreateSession(a_sign_in())

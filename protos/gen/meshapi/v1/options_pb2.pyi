@@ -40,6 +40,8 @@ class _AccessEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Access.ValueTyp
     """A signed-in member of the bank's staff."""
     ACCESS_SERVICE: _Access.ValueType  # 4
     """Another workload, on its own behalf."""
+    ACCESS_EDGE: _Access.ValueType  # 5
+    """A workload at the edge of the mesh, which acts for people."""
 
 class Access(_Access, metaclass=_AccessEnumTypeWrapper):
     """Who may call a method."""
@@ -54,6 +56,8 @@ ACCESS_STAFF: Access.ValueType  # 3
 """A signed-in member of the bank's staff."""
 ACCESS_SERVICE: Access.ValueType  # 4
 """Another workload, on its own behalf."""
+ACCESS_EDGE: Access.ValueType  # 5
+"""A workload at the edge of the mesh, which acts for people."""
 
 class _IdempotencyKey:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -92,6 +96,7 @@ class Policy(message.Message):
     COST_FIELD_NUMBER: builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
     SANDBOX_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
     access: Access.ValueType
     """Who may call the method."""
     step_up: builtins.bool
@@ -116,6 +121,12 @@ class Policy(message.Message):
     def scopes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """The scopes that the user's token must carry."""
 
+    @builtins.property
+    def roles(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the user may be, one of these, for the company that the call is about: `owner`, `approver`.
+        The service that owns the thing knows the company and the user's role; empty means any role.
+        """
+
     def __init__(
         self,
         *,
@@ -127,10 +138,11 @@ class Policy(message.Message):
         cost: builtins.int = ...,
         idempotency_key: IdempotencyKey.ValueType = ...,
         sandbox: builtins.bool = ...,
+        roles: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "roles", b"roles", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

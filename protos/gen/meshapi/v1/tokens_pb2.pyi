@@ -20,6 +20,78 @@ else:
 DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
+class ExchangeTokenRequest(message.Message):
+    """Trades an access token."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: builtins.int
+    access_token: builtins.str
+    """The access token that the app has shown."""
+    def __init__(
+        self,
+        *,
+        access_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access_token", b"access_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExchangeTokenResponse(message.Message):
+    """An internal token."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    INTERNAL_TOKEN_FIELD_NUMBER: builtins.int
+    EXPIRES_IN_FIELD_NUMBER: builtins.int
+    internal_token: builtins.str
+    """A JSON Web Token of the type `txntoken+jwt`, for the `authorization` metadata of the caller."""
+    expires_in: builtins.int
+    """The seconds until it expires. The access token does not expire before."""
+    def __init__(
+        self,
+        *,
+        internal_token: builtins.str = ...,
+        expires_in: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expires_in", b"expires_in", "internal_token", b"internal_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EndedSessions(message.Message):
+    """Sessions whose tokens are good no more. The event by which an issuer tells so has these fields,
+    under its own name: every service hears it.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    SESSION_IDS_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """Whose sessions they were."""
+    @builtins.property
+    def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The sessions."""
+
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        session_ids: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["session_ids", b"session_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ListTokenKeysRequest(message.Message):
     """Asks for the keys in use."""
 

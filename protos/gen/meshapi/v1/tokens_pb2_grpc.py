@@ -99,3 +99,83 @@ class TokenKeysService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class TokenExchangeServiceStub:
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ExchangeToken = channel.unary_unary(
+                '/meshapi.v1.TokenExchangeService/ExchangeToken',
+                request_serializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.SerializeToString,
+                response_deserializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.FromString,
+                _registered_method=True)
+
+
+class TokenExchangeServiceServicer:
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    def ExchangeToken(self, request, context):
+        """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
+        bound to the workload of the caller's certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TokenExchangeServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ExchangeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeToken,
+                    request_deserializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.FromString,
+                    response_serializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'meshapi.v1.TokenExchangeService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('meshapi.v1.TokenExchangeService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TokenExchangeService:
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    @staticmethod
+    def ExchangeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshapi.v1.TokenExchangeService/ExchangeToken',
+            meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.SerializeToString,
+            meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -56,3 +56,46 @@ class TokenKeysServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the keys in use as a JSON Web Key Set (RFC 7517)."""
 
 def add_TokenKeysServiceServicer_to_server(servicer: TokenKeysServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class TokenExchangeServiceStub:
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> TokenExchangeServiceAsyncStub: ...
+    ExchangeToken: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ExchangeTokenRequest, _tokens_pb2.ExchangeTokenResponse]
+    """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
+    bound to the workload of the caller's certificate.
+    """
+
+@_typing.type_check_only
+class TokenExchangeServiceAsyncStub(TokenExchangeServiceStub):
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ExchangeToken: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ExchangeTokenRequest, _tokens_pb2.ExchangeTokenResponse]  # type: ignore[assignment]
+    """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
+    bound to the workload of the caller's certificate.
+    """
+
+class TokenExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
+    issues the tokens.
+    """
+
+    @_abc_1.abstractmethod
+    def ExchangeToken(
+        self,
+        request: _tokens_pb2.ExchangeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.ExchangeTokenResponse, _abc.Awaitable[_tokens_pb2.ExchangeTokenResponse]]:
+        """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
+        bound to the workload of the caller's certificate.
+        """
+
+def add_TokenExchangeServiceServicer_to_server(servicer: TokenExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -147,7 +147,7 @@ class SessionsRevoked(message.Message):
     """The user."""
     @builtins.property
     def session_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The sessions. Empty: all that began before the event."""
+        """The sessions. Their tokens are good no more (`meshapi.v1.EndedSessions`)."""
 
     def __init__(
         self,
