@@ -13,6 +13,7 @@ rest                        REST routes mounted from `google.api.http`
 chassis                     what a service declares, and what it is given
 run, process                a process's life, and its parts in their order
 duties, endpoint, http      its events and sagas; its gRPC server; its HTTP server
+measures                    what a process tells the control plane of itself
 admin, debug                the pages of a process: live, ready, metrics, channels
 xds                         the control plane
 catalogue                   who publishes and who listens, read from the services

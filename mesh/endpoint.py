@@ -12,6 +12,7 @@ from grpc_health.v1.health import aio as health
 
 from mesh.admin import host_and_port
 from mesh.identity.workload import WorkloadIdentity
+from mesh.measures import measured
 from mesh.rpc.judgement import Judgement
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.server import Handlers, make_server
@@ -43,7 +44,7 @@ class Endpoint:
         self._identity = identity
         self._server = make_server(identity.life_s / 4)
         self._health = health.HealthServicer()
-        self._lease = Leases(settings.control_plane, identity.channel_credentials)
+        self._lease = Leases(settings.control_plane, identity.channel_credentials, measured)
         self._address = ""
 
     @property

@@ -210,6 +210,11 @@ class Histogram(Instrument[HistogramCell]):
         """Counts a value of these attributes."""
         self.bind(*values).record(value)
 
+    def buckets(self) -> list[int]:
+        """Counts the values in each bucket, whatever their attributes."""
+        counted = [list(cell.counts) for cell in list(self._cells.values())]
+        return [sum(column) for column in zip([0] * (len(self.bounds) + 1), *counted, strict=True)]
+
     def _new(self) -> HistogramCell:
         return HistogramCell(self.bounds)
 

@@ -13,6 +13,7 @@ import yaml
 
 from mesh.xds.admin import pages
 from mesh.xds.load import LoadReports
+from mesh.xds.measured import Measurements
 from mesh.xds.publisher import Publisher
 from mesh.xds.registry import Registry
 from observability import metrics, slo
@@ -66,7 +67,9 @@ def known() -> set[str]:
     names = {"target_info", *LABELS, *FILES}
     names |= set(re.findall(r"^# TYPE (process_\w+)", metrics.render().decode(), re.MULTILINE))
     publisher = Publisher(1.0)
-    content = pages(publisher, Registry(publisher, 1.0), LoadReports(), lambda: True)
+    content = pages(
+        publisher, Registry(publisher, 1.0, Measurements()), LoadReports(), lambda: True
+    )
     names |= set(re.findall(r"^# TYPE (\w+)", str(content["/metrics"]()), re.MULTILINE))
     for instrument in recorded():
         names |= family(instrument)

@@ -38,6 +38,12 @@ def register(app: typer.Typer, project: Project) -> None:
         steps: Annotated[str, typer.Option(help="Percent and time of each step.")] = STEPS,
         max_errors: Annotated[float, typer.Option(help="Points above the old version's.")] = 1.0,
         min_calls: Annotated[int, typer.Option(help="Calls to judge a step by.")] = 20,
+        max_latency: Annotated[
+            float, typer.Option(help="Times the old version's p99; 0: any.")
+        ] = 0.0,
+        invariant: Annotated[
+            list[str] | None, typer.Option(help="What must hold: METRIC[@SERVICE]=0, or =0..5.")
+        ] = None,
         stop: Annotated[bool, typer.Option("--stop", help="Back to the old version.")] = False,
         wait: Annotated[
             bool, typer.Option("--wait", help="Until it ends; 1 if taken back.")
@@ -53,7 +59,13 @@ def register(app: typer.Typer, project: Project) -> None:
             if stop:
                 applied(at.change(service, _stopped, reason or "canary stopped"), output)
             elif to:
-                told = pb.Canary(to=to, max_error_percent=max_errors, minimum_calls=min_calls)
+                told = pb.Canary(
+                    to=to,
+                    max_error_percent=max_errors,
+                    minimum_calls=min_calls,
+                    max_latency_factor=max_latency,
+                    invariants=words.bounds(invariant or []),
+                )
                 setattr(told, "from", old or _other_version(running, service, to))
                 told.steps.extend(words.steps(steps))
 
@@ -122,5 +134,6 @@ def _facts(status: pb.CanaryStatus) -> dict[str, Any]:
         "step": f"{canary.step + 1}/{len(steps)}",
         "errors": f"{status.to.errors}/{status.to.ended}",
         "before": f"{old.errors}/{old.ended}",
+        "p99": f"{status.to.p99_ms:.0f}/{old.p99_ms:.0f} ms" if canary.max_latency_factor else "-",
         "why": canary.outcome or (status.waiting_for and f"waits for {status.waiting_for}"),
     }

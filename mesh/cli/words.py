@@ -12,7 +12,7 @@ from mesh.supervisor.problem import USAGE, Problem
 if TYPE_CHECKING:
     from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["fault", "headers", "shares", "span", "steps"]
+__all__ = ["bounds", "fault", "headers", "shares", "span", "steps"]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -95,6 +95,29 @@ def steps(text: str) -> list[pb.CanaryStep]:
         step = pb.CanaryStep(weight=int(weight.rstrip("%")))
         step.hold.FromTimedelta(span(hold or "30s"))
         found.append(step)
+    return found
+
+
+def bounds(words: Sequence[str]) -> list[pb.MetricBound]:
+    """Reads what must hold: `metric=0`, `metric=0..5`, `metric@service=0`."""
+    from meshapi.v1 import policy_pb2 as pb
+
+    found = []
+    for word in words:
+        name, _, allowed = word.partition("=")
+        metric, _, service = name.partition("@")
+        least, _, greatest = allowed.partition("..")
+        try:
+            bound = pb.MetricBound(
+                metric=metric,
+                service=service,
+                least=float(least),
+                greatest=float(greatest or least),
+            )
+        except ValueError:
+            why = "what must hold is METRIC=VALUE or METRIC@SERVICE=LEAST..GREATEST"
+            raise _nonsense(word, why, "bank_drift_minor_units@accounts=0") from None
+        found.append(bound)
     return found
 
 

@@ -10,6 +10,7 @@ publisher      from a change in the catalogue to the clients
 registry       `meshapi.v1.RegistryService`: an instance lives as long as its stream
 server         the discovery service (ADS)
 load           who calls whom, as the clients report it (LRS)
+measured       what instances measure of themselves, when they are asked
 sight          `meshapi.v1.SightService`: clients, edges, resources
 store          the catalogue on disk
 admin          what operators ask over HTTP

@@ -42,7 +42,8 @@ _Stream: TypeAlias = "grpc.aio.StreamStreamCall[pb.RegisterRequest, pb.RegisterR
 
 class Lease:
     """Keeps one instance registered. `credentials` is asked for each new connection, and
-    `server_name` is what the certificate must name where that is not the host of `address`.
+    `server_name` is what the certificate must name where that is not the host of `address`;
+    `measure` gives what the control plane wants to be told of the instance with each beat.
 
     `problem` says in words what is in the way, and is empty when nothing is.
     """
@@ -52,12 +53,15 @@ class Lease:
         address: str,
         credentials: Callable[[], grpc.ChannelCredentials],
         server_name: str = "",
+        measure: Callable[[pb.RegisterResponse], pb.Measured] | None = None,
     ) -> None:
         self.problem = "not registered yet"
         self.address = address
         self._credentials = credentials
         named = ("grpc.ssl_target_name_override", server_name)
         self._options = (*_OPTIONS, named) if server_name else _OPTIONS
+        self._measure = measure
+        self._wanted = pb.RegisterResponse()
         self._state: State = READY
         self._changed = asyncio.Event()
         self._drained = asyncio.Event()
@@ -139,6 +143,7 @@ class Lease:
         answer = await call.read()
         if not isinstance(answer, pb.RegisterResponse):
             return False
+        self._wanted = answer
         if answer.acknowledged_state == DRAINING:
             self._drained.set()
         return True
@@ -151,6 +156,9 @@ class Lease:
             if told.state != self._state:
                 told = self._as_now(told)
                 request.instance.CopyFrom(told)
+            wanted = self._wanted
+            if self._measure and (wanted.wants_latency or wanted.wanted_metrics):
+                request.measured.CopyFrom(self._measure(wanted))
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 await call.write(request)
 

@@ -25,9 +25,15 @@ _SOON_S = 0.5
 class Leases:
     """Keeps one instance registered with all replicas of a control plane at `host:port`."""
 
-    def __init__(self, address: str, credentials: Callable[[], grpc.ChannelCredentials]) -> None:
+    def __init__(
+        self,
+        address: str,
+        credentials: Callable[[], grpc.ChannelCredentials],
+        measure: Callable[[pb.RegisterResponse], pb.Measured] | None = None,
+    ) -> None:
         self._host, _, self._port = address.rpartition(":")
         self._credentials = credentials
+        self._measure = measure
         self._leases: dict[str, Lease] = {}
         self._problem = "not registered yet"
         self._failing = False
@@ -55,7 +61,7 @@ class Leases:
             while True:
                 found = await self._replicas()
                 for address in found - keeping.keys():
-                    lease = Lease(address, self._credentials, self._host.strip("[]"))
+                    lease = Lease(address, self._credentials, self._host.strip("[]"), self._measure)
                     lease.judge(failing=self._failing)
                     self._leases[address] = lease
                     keeping[address] = asyncio.create_task(lease.keep(instance, methods))

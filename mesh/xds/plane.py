@@ -17,6 +17,7 @@ from mesh.identity.service import IdentityService
 from mesh.identity.workload import rotating_credentials
 from mesh.xds.admin import pages, serve
 from mesh.xds.load import LoadReports, LoadService
+from mesh.xds.measured import Measurements
 from mesh.xds.policy.policies import Policies
 from mesh.xds.publisher import Publisher
 from mesh.xds.registry import Registry, RegistryService
@@ -62,10 +63,15 @@ class ControlPlane:
         self.identity_address = ""
         self.admin_address = ""
         self.publisher = Publisher(settings.last_instance_grace_s)
-        self.registry = Registry(self.publisher, settings.lease_ttl_s)
+        self.measurements = Measurements()
+        self.registry = Registry(self.publisher, settings.lease_ttl_s, self.measurements)
         self.reports = LoadReports()
         self.policies = Policies(
-            self.publisher, self.reports, settings.data_dir / "policy.json", settings.nats_url
+            self.publisher,
+            self.reports,
+            self.measurements,
+            settings.data_dir / "policy.json",
+            settings.nats_url,
         )
         self._store = Store(settings.data_dir / "catalogue.json")
         self._servers: list[grpc.aio.Server] = []

@@ -22,6 +22,7 @@ from mesh.errors import InvalidArgument, PermissionDenied, Refused, Transient
 from mesh.identity.refusal import refuse
 from mesh.identity.spiffe import workload_of
 from mesh.xds.catalogue import Endpoint, Method
+from mesh.xds.measured import Measurements
 from mesh.xds.publisher import Publisher
 from mesh.xds.states import DRAINING, FAILING, READY
 from mesh.xds.together import until_one_ends
@@ -44,9 +45,10 @@ class Registration:
 
     service: str
     instance_id: str
+    version: str
     state: pb.InstanceState.ValueType
     beat_at: float
-    told: pb.InstanceState.ValueType | None = None
+    told: pb.RegisterResponse | None = None
     acknowledged: pb.InstanceState.ValueType = pb.INSTANCE_STATE_UNSPECIFIED
     lost: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,7 +57,11 @@ class Registration:
 class Registry:
     """The leases of all instances."""
 
-    def __init__(self, publisher: Publisher, lease_ttl_s: float) -> None:
+    def __init__(
+        self, publisher: Publisher, lease_ttl_s: float, measurements: Measurements
+    ) -> None:
+        self._measurements = measurements
+        self._measurements.on_want.append(self._wake)
         self._publisher = publisher
         self._catalogue = publisher.catalogue
         self._ttl_s = lease_ttl_s
@@ -77,7 +83,9 @@ class Registry:
             )
         endpoint = _endpoint(instance)
         self._catalogue.put(workload, endpoint, _methods(request.methods))
-        lease = Registration(workload, endpoint.instance_id, instance.state, time.monotonic())
+        lease = Registration(
+            workload, endpoint.instance_id, endpoint.version, instance.state, time.monotonic()
+        )
         key = (workload, endpoint.instance_id)
         if before := self._leases.get(key):
             _lose(before)
@@ -91,6 +99,10 @@ class Registry:
         Raises `InvalidArgument` for a change of anything else than the state.
         """
         lease.beat_at = time.monotonic()
+        if request.HasField("measured") and not lease.lost:
+            self._measurements.take(
+                lease.service, lease.instance_id, lease.version, request.measured
+            )
         if lease.lost or not request.HasField("instance"):
             return
         instance = request.instance
@@ -108,6 +120,7 @@ class Registry:
         if self._closed or self._leases.get(key) is not lease:
             return
         del self._leases[key]
+        self._measurements.forget(lease.instance_id)
         self._catalogue.release(lease.service, lease.instance_id, time.monotonic())
         _log.info("instance left", extra=_about(lease))
 
@@ -150,6 +163,19 @@ class Registry:
                     "instance did not return",
                     extra={"mesh_service": service, "instance_id": instance_id},
                 )
+
+    def answer_to(self, lease: Registration) -> pb.RegisterResponse:
+        """Makes what the instance of a lease is told now."""
+        wanted = self._measurements.wanted_of(lease.service)
+        return pb.RegisterResponse(
+            acknowledged_state=lease.acknowledged,
+            wants_latency=wanted.latency,
+            wanted_metrics=sorted(wanted.metrics),
+        )
+
+    def _wake(self) -> None:
+        for lease in self._leases.values():
+            lease.wake.set()
 
     def _acknowledge(self) -> None:
         for lease in self._leases.values():
@@ -217,9 +243,10 @@ class RegistryService:
     ) -> None:
         # The first answer comes at once, and says that the instance is registered.
         while not lease.lost:
-            if lease.told != lease.acknowledged:
-                lease.told = lease.acknowledged
-                await context.write(pb.RegisterResponse(acknowledged_state=lease.told))
+            answer = self._registry.answer_to(lease)
+            if lease.told != answer:
+                lease.told = answer
+                await context.write(answer)
             await lease.wake.wait()
             lease.wake.clear()
         raise Transient("LEASE_LOST", "The lease was silent for too long, or has a successor.")

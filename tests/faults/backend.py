@@ -1,7 +1,8 @@
 """A service whose caller says how it behaves: `python -m tests.faults.backend`.
 
 `user_id` of what is asked decides. `sleep:<s>` waits, `burn:<ms>` keeps the processor busy,
-`fail:<instance>:<share>` fails that share of the calls of one instance (`*`: of all), and
+`fail:<instance>:<share>` fails that share of the calls of one instance (`*`: of all),
+`slow:<instance>:<s>` has one instance wait, and
 `hops:<n>` asks the service itself n times more. It answers with its instance and, after `hops`,
 with the seconds that each hop had left.
 """
@@ -41,6 +42,10 @@ class Accounts(AccountsServiceServicer):
             instance, _, share = how.partition(":")
             if instance in ("*", self.instance) and random.random() < float(share):
                 raise Transient("BROKEN", "This instance is broken.")
+        elif what == "slow":
+            instance, _, seconds = how.partition(":")
+            if instance == self.instance:
+                await asyncio.sleep(float(seconds))
         elif what == "hops":
             return pb.DescribeAccountResponse(company_id=await self.hop(int(how)))
         return pb.DescribeAccountResponse(company_id=self.instance)

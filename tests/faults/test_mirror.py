@@ -25,12 +25,12 @@ async def test_a_version_gets_copies_of_the_calls_and_no_caller_notices(tmp_path
         mirror = pb.Mirror(to="v2", percent=100)
         await world.apply(pb.ServicePolicy(service="accounts", split=split, mirror=mirror))
         # The new version fails each of the copies.
-        await driver.start(100, "fail:b:1")
+        await driver.start(40, "fail:b:1")
 
         async def is_copied_to() -> bool:
-            return await attempts([new]) >= 50
+            return await attempts([new]) >= 30
 
-        await until(is_copied_to, 20)
+        await until(is_copied_to, 40)
         await world.apply(pb.ServicePolicy(service="accounts", split=split))
 
         async def is_left_alone() -> bool:
@@ -38,7 +38,7 @@ async def test_a_version_gets_copies_of_the_calls_and_no_caller_notices(tmp_path
             await driver.do("ask")
             return before == await attempts([new])
 
-        await until(is_left_alone, 20)
+        await until(is_left_alone, 40)
         calls = await driver.stop()
         told = (await driver.do("metrics"))["text"]
 

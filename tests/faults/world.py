@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -26,6 +26,9 @@ from mesh.identity.join import mint_join_token, trust_bundle_file
 from mesh.tests.processes import Started, eventually, free_port, get
 from meshapi.v1 import policy_pb2
 from meshapi.v1.policy_pb2_grpc import PolicyServiceStub
+
+if TYPE_CHECKING:
+    from meshapi.v1.policy_pb2_grpc import PolicyServiceAsyncStub
 
 PATIENCE_S = 60.0
 SHARED = {"BANK_ENV": "dev", "MESH_OTLP_URL": "", "MESH_NATS_URL": ""}
@@ -181,16 +184,26 @@ class World:
 
     async def apply(self, *services: policy_pb2.ServicePolicy) -> policy_pb2.PolicyRevision:
         """Replaces the policy, as an operator."""
-        own = self.folder / "operator"
-        issue_files(self.data_dir, "operator", own, control_plane=self.addresses["control_plane"])
+        request = policy_pb2.ApplyPolicyRequest(policy=policy_pb2.MeshPolicy(services=services))
+        async with self._operator() as stub:
+            return (await stub.ApplyPolicy(request, timeout=PATIENCE_S)).current
+
+    async def policy(self) -> policy_pb2.MeshPolicy:
+        """The policy of now."""
+        async with self._operator() as stub:
+            request = policy_pb2.GetPolicyRequest()
+            return (await stub.GetPolicy(request, timeout=PATIENCE_S)).current.policy
+
+    @asynccontextmanager
+    async def _operator(self) -> AsyncIterator[PolicyServiceAsyncStub]:
+        own, near = self.folder / "operator", self.addresses["control_plane"]
+        if not own.exists():
+            await asyncio.to_thread(issue_files, self.data_dir, "operator", own, control_plane=near)
         files = (own / name for name in ("bundle.pem", "key.pem", "cert.pem"))
         credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
-        request = policy_pb2.ApplyPolicyRequest(policy=policy_pb2.MeshPolicy(services=services))
-        async with grpc.aio.secure_channel(self.addresses["control_plane"], credentials) as channel:
-            response: policy_pb2.ApplyPolicyResponse = await PolicyServiceStub(channel).ApplyPolicy(
-                request, timeout=PATIENCE_S
-            )
-        return response.current
+        async with grpc.aio.secure_channel(near, credentials) as channel:
+            stub: Any = PolicyServiceStub(channel)
+            yield stub
 
     def _join(self, own: Path, workload: str) -> None:
         own.mkdir(exist_ok=True)

@@ -46,9 +46,18 @@ def test_steps() -> None:
     assert (second.weight, second.hold.seconds) == (50, 30)
 
 
+def test_bounds() -> None:
+    exact, between = words.bounds(["drift@accounts=0", "lag=-1..5.5"])
+
+    assert (exact.metric, exact.service, exact.least, exact.greatest) == ("drift", "accounts", 0, 0)
+    assert (between.metric, between.service) == ("lag", "")
+    assert (between.least, between.greatest) == (-1, 5.5)
+
+
 @pytest.mark.parametrize(
     ("read", "text"),
     [
+        (lambda text: words.bounds([text]), "drift"),
         (words.span, "5"),
         (words.span, "5 days"),
         (lambda text: words.shares([text]), "v1"),

@@ -1,8 +1,8 @@
 """The canary: shifts traffic to a version in steps, and takes it back when that version fails.
 
-It is judged by what the clients report of both versions (LRS), over the step and over its last ten
-seconds: a version that starts to fail late must not be excused by a good beginning. All that it
-knows is in the policy, so that it goes on where it was after a restart.
+It is judged (`mesh.xds.policy.judge`) over the step and over its last ten seconds: a version that
+starts to fail late must not be excused by a good beginning. All that it knows is in the policy, so
+that it goes on where it was after a restart.
 """
 
 from __future__ import annotations
@@ -10,52 +10,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from mesh.clock import now_us
 from mesh.errors import Error
 from mesh.xds.policy.book import Book
 from mesh.xds.policy.document import of_service
-from mesh.xds.policy.lanes import subset
+from mesh.xds.policy.judge import Judge, Loads, Measures, is_under_way, old_version
 from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["AUTHOR", "CanaryController", "Load", "Loads", "is_under_way"]
+__all__ = ["AUTHOR", "CanaryController"]
 
 AUTHOR = "canary"
 
 _LOOK_S = 0.5
 _RECENT_S = 10.0
-_LEAST_CALLS = 20
-# One failed call proves nothing.
-_LEAST_ERRORS = 2
 _US = 1_000_000
 
 _log = logging.getLogger(__name__)
 
 
-class Load(Protocol):
-    """What clients report of a cluster."""
-
-    @property
-    def succeeded(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-
-
-class Loads(Protocol):
-    """Whoever collects the reports of the clients."""
-
-    def of(self, cluster: str, seconds: float) -> Load:
-        """Sums the calls to a cluster in the last seconds."""
-        ...
-
-
 class CanaryController:
     """Carries the canaries of the policy out. `clock` tells microseconds since 1970."""
 
-    def __init__(self, book: Book, loads: Loads, clock: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self, book: Book, loads: Loads, measures: Measures, clock: Callable[[], int] = now_us
+    ) -> None:
         self._book = book
-        self._loads = loads
+        self._judge = Judge(loads, measures)
         self._clock = clock
 
     async def run(self) -> None:
@@ -66,6 +47,7 @@ class CanaryController:
 
     async def look(self) -> None:
         """Takes the next step of each canary that is due one."""
+        self._judge.ask(self._book.current.policy)
         for name in [each.service for each in self._book.current.policy.services]:
             current = self._book.current
             told = of_service(current.policy, name)
@@ -91,27 +73,15 @@ class CanaryController:
             await self._move(current, told, 0)
             return
         held_s = self._held_s(canary)
-        if why := self._fails(told, held_s) or self._fails(told, min(held_s, _RECENT_S)):
+        if why := self._judge.fails(told, held_s) or self._judge.fails(
+            told, min(held_s, _RECENT_S)
+        ):
             await self._end(current, told, pb.CANARY_STATE_ROLLED_BACK, why)
         elif not self._waits_for(told):
             if canary.step + 1 < len(canary.steps):
                 await self._move(current, told, canary.step + 1)
             else:
                 await self._end(current, told, pb.CANARY_STATE_PROMOTED, "every step held")
-
-    def _fails(self, told: pb.ServicePolicy, seconds: float) -> str:
-        """Says why the new version is not good enough; "" when it is, or when nobody knows yet."""
-        canary = told.canary
-        new, old = self._load(told, canary.to, seconds), self._load(told, _old(canary), seconds)
-        if new.ended < (canary.minimum_calls or _LEAST_CALLS):
-            return ""
-        excess = _percent(new) - _percent(old)
-        if new.errors < _LEAST_ERRORS or excess <= canary.max_error_percent:
-            return ""
-        return (
-            f"{canary.to} failed {_percent(new):.1f} % of {new.ended} calls, "
-            f"{_old(canary)} {_percent(old):.1f} % of {old.ended}"
-        )
 
     def _waits_for(self, told: pb.ServicePolicy) -> str:
         canary = told.canary
@@ -123,9 +93,7 @@ class CanaryController:
         left_s = canary.steps[canary.step].hold.ToNanoseconds() / 1e9 - held_s
         if left_s > 0:
             return f"{left_s:.0f} s to pass"
-        least = canary.minimum_calls or _LEAST_CALLS
-        ended = self._load(told, canary.to, held_s).ended
-        return f"{least - ended} more calls of {canary.to}" if ended < least else ""
+        return self._judge.waits_for(told, held_s)
 
     async def _move(self, current: pb.PolicyRevision, told: pb.ServicePolicy, step: int) -> None:
         weight = told.canary.steps[step].weight
@@ -172,24 +140,12 @@ class CanaryController:
         )
         if canary.HasField("step_since"):
             seconds = self._held_s(canary)
-            status.to.CopyFrom(self._load(told, canary.to, seconds))
-            getattr(status, "from").CopyFrom(self._load(told, _old(canary), seconds))
+            status.to.CopyFrom(self._judge.load(told, canary.to, seconds))
+            getattr(status, "from").CopyFrom(self._judge.load(told, old_version(canary), seconds))
         return status
-
-    def _load(self, told: pb.ServicePolicy, version: str, seconds: float) -> pb.VersionLoad:
-        found = self._loads.of(subset(told.service, version), seconds)
-        return pb.VersionLoad(ended=found.succeeded + found.failed, errors=found.failed)
 
     def _held_s(self, canary: pb.Canary) -> float:
         return (self._clock() - canary.step_since.ToMicroseconds()) / _US
-
-
-def is_under_way(told: pb.ServicePolicy) -> bool:
-    """Whether a service has a canary that has not ended."""
-    return told.HasField("canary") and told.canary.state in (
-        pb.CANARY_STATE_UNSPECIFIED,
-        pb.CANARY_STATE_RUNNING,
-    )
 
 
 def _copy(told: pb.ServicePolicy, weight: int) -> pb.ServicePolicy:
@@ -197,15 +153,6 @@ def _copy(told: pb.ServicePolicy, weight: int) -> pb.ServicePolicy:
     changed = pb.ServicePolicy()
     changed.CopyFrom(told)
     del changed.split[:]
-    changed.split.add(version=_old(told.canary), weight=100 - weight)
+    changed.split.add(version=old_version(told.canary), weight=100 - weight)
     changed.split.add(version=told.canary.to, weight=weight)
     return changed
-
-
-def _old(canary: pb.Canary) -> str:
-    version: str = getattr(canary, "from")
-    return version
-
-
-def _percent(load: pb.VersionLoad) -> float:
-    return 100 * load.errors / load.ended if load.ended else 0.0

@@ -10,7 +10,8 @@ from pathlib import Path
 from mesh.events.jetstream import Jetstream
 from mesh.xds.policy.book import Book
 from mesh.xds.policy.bucket import Bucket
-from mesh.xds.policy.canary import CanaryController, Loads
+from mesh.xds.policy.canary import CanaryController
+from mesh.xds.policy.judge import Loads, Measures
 from mesh.xds.policy.service import PolicyService, unfit_for_clients
 from mesh.xds.publisher import Publisher
 from mesh.xds.together import until_one_ends
@@ -28,7 +29,9 @@ class Policies:
     Without a NATS URL the policy and its history are kept in `path` alone.
     """
 
-    def __init__(self, publisher: Publisher, loads: Loads, path: Path, nats_url: str) -> None:
+    def __init__(
+        self, publisher: Publisher, loads: Loads, measures: Measures, path: Path, nats_url: str
+    ) -> None:
         self._jetstream = Jetstream(nats_url, service=_NAME) if nats_url else None
         self.book = Book(
             path,
@@ -36,7 +39,7 @@ class Policies:
             follow=publisher.follow,
             objections=unfit_for_clients(publisher),
         )
-        self.canaries = CanaryController(self.book, loads)
+        self.canaries = CanaryController(self.book, loads, measures)
         self.service = PolicyService(publisher, self.book, self.canaries)
         self._following: asyncio.Task[None] | None = None
 

@@ -17,9 +17,10 @@ from mesh.identity.refusal import refuse
 from mesh.identity.spiffe import workload_of
 from mesh.rpc.policy import policy_of
 from mesh.xds.policy.book import Book
-from mesh.xds.policy.canary import AUTHOR, CanaryController, is_under_way
+from mesh.xds.policy.canary import AUTHOR, CanaryController
 from mesh.xds.policy.capabilities import seen_clients
 from mesh.xds.policy.document import differences, of_service, pruned
+from mesh.xds.policy.judge import is_under_way
 from mesh.xds.policy.preview import preview
 from mesh.xds.policy.rules import World, in_vain, objections, unfit, warnings_of
 from mesh.xds.publisher import Publisher

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from mesh.xds.load import Totals
+from mesh.xds.measured import Latencies, Wanted
 from mesh.xds.policy.book import Book
 from mesh.xds.policy.canary import CanaryController
 from mesh.xds.policy.document import of_service
@@ -28,6 +29,18 @@ class Told:
     new: Totals = NONE
     recent: Totals | None = None
     old: Totals = NONE
+    answered: dict[str, Latencies] = field(default_factory=dict)
+    metrics: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+
+    def want(self, wanted: dict[str, Wanted]) -> None:
+        self.wanted = wanted
+
+    def latencies(self, service: str, version: str, seconds: float) -> Latencies:
+        return self.answered.get(version, Latencies())
+
+    def extremes(self, service: str, metric: str) -> tuple[float, float] | None:
+        return self.metrics.get((service, metric))
 
     def of(self, cluster: str, seconds: float) -> Totals:
         if cluster != "echo/v2":
@@ -53,7 +66,7 @@ async def book(tmp_path: Path) -> AsyncIterator[Book]:
 
 @pytest.fixture
 def controller(book: Book, told: Told) -> CanaryController:
-    return CanaryController(book, told, told.clock)
+    return CanaryController(book, told, told, told.clock)
 
 
 def a_canary(hold_s: float = 30, minimum_calls: int = 20) -> pb.ServicePolicy:
@@ -133,6 +146,69 @@ async def test_a_good_beginning_excuses_nothing(
     await controller.look()
 
     assert stands(book)[0] == pb.CANARY_STATE_ROLLED_BACK
+
+
+async def changed(book: Book, **told: object) -> None:
+    policy = pb.MeshPolicy()
+    policy.CopyFrom(book.current.policy)
+    policy.services[0].canary.MergeFrom(pb.Canary(**told))  # type: ignore[arg-type]
+    await book.append(policy, author="sre", reason="")
+
+
+async def test_it_is_taken_back_when_its_p99_is_too_far_above_the_old_ones(
+    book: Book, controller: CanaryController, told: Told
+) -> None:
+    await changed(book, max_latency_factor=1.5)
+    await controller.look()
+    assert told.wanted == {"echo": Wanted(latency=True)}
+    told.now_us += 30 * SECOND
+    told.new = told.old = Totals(issued=500, succeeded=500)
+
+    told.answered = {"v1": Latencies(500, 0.020), "v2": Latencies(99, 0.900)}
+    await controller.look()
+    assert stands(book)[:2] == (pb.CANARY_STATE_RUNNING, 0)
+    (status,) = controller.statuses()
+    assert status.waiting_for == "1 more calls of v2 to know its p99 by"
+    assert status.to.p99_ms == 900
+
+    told.answered = {"v1": Latencies(40, 0.020), "v2": Latencies(100, 0.900)}
+    await controller.look()
+    assert controller.statuses()[0].waiting_for == "60 more calls of v1 to know its p99 by"
+    told.answered = {"v1": Latencies(500, 0.020), "v2": Latencies(100, 0.030)}
+    await controller.look()
+    assert stands(book)[:2] == (pb.CANARY_STATE_RUNNING, 1)
+    told.answered["v2"] = Latencies(100, 0.031)
+    await controller.look()
+
+    assert stands(book) == (pb.CANARY_STATE_ROLLED_BACK, 1, [100, 0])
+    now = of_service(book.current.policy, "echo")
+    assert now.canary.outcome == "p99 of v2 is 31 ms of 100 calls, of v1 20 ms of 500"
+    await controller.look()
+    assert told.wanted == {}
+
+
+@pytest.mark.parametrize("found", [(-1.0, 0.0), (0.0, 250.0), (float("nan"), float("nan"))])
+async def test_it_is_taken_back_when_what_must_hold_does_not(
+    book: Book, controller: CanaryController, told: Told, found: tuple[float, float]
+) -> None:
+    drift = pb.MetricBound(metric="drift", service="ledger")
+    await changed(book, invariants=[drift])
+    await controller.look()
+    assert told.wanted == {"ledger": Wanted(metrics=frozenset({"drift"}))}
+    told.now_us += 30 * SECOND
+    told.new = Totals(issued=100, succeeded=100)
+
+    await controller.look()
+    assert stands(book)[:2] == (pb.CANARY_STATE_RUNNING, 0)
+    assert controller.statuses()[0].waiting_for == "drift of ledger"
+    told.metrics["ledger", "drift"] = (0.0, 0.0)
+    await controller.look()
+    assert stands(book)[:2] == (pb.CANARY_STATE_RUNNING, 1)
+    told.metrics["ledger", "drift"] = found
+    await controller.look()
+
+    assert stands(book)[0] == pb.CANARY_STATE_ROLLED_BACK
+    assert "drift of ledger is " in of_service(book.current.policy, "echo").canary.outcome
 
 
 async def test_a_version_that_fails_is_taken_back_by_itself(tmp_path: Path) -> None:
