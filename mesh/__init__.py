@@ -10,7 +10,7 @@ auth                        users' tokens
 identity                    workload certificates
 events                      relay, projections, reactions, over NATS JetStream
 rest                        REST routes mounted from `google.api.http`
-chassis                     what a service declares, and what it is given
+chassis, noting             what a service declares, what it is given, and what an answer notes
 run, process                a process's life, and its parts in their order
 duties, endpoint, http      its events and sagas; its gRPC server; its HTTP server
 measures                    what a process tells the control plane of itself

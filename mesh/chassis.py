@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import grpc.aio
 
 from mesh.db import Database, UnitOfWork
+from mesh.noting import noting
 from mesh.rpc.client import Channels, make_stub
 from mesh.settings import Settings
 
@@ -74,8 +75,11 @@ class Chassis:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Runs a unit of work, and answers once it is committed (see `mesh.db.Database`)."""
-        return await self._database.transact(unit, *args, **kwargs)
+        """Runs a unit of work, and answers once it is committed (see `mesh.db.Database`).
+
+        What it tells goes into the answer to the call that is being answered, if there is one.
+        """
+        return await noting(self._database, unit, *args, **kwargs)
 
     async def read(
         self,

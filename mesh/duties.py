@@ -15,6 +15,7 @@ from mesh.db import Database, open_database
 from mesh.db.outbox import Envelope
 from mesh.events.api import EventsApi
 from mesh.events.envelope import seal
+from mesh.events.freshness import Freshness
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
 from mesh.events.revoked import RevocationLoop
@@ -72,6 +73,11 @@ class Duties:
             instance=settings.instance_id,
         )
         self._runs_sagas = bool(service.sagas)
+
+    @property
+    def freshness(self) -> Freshness:
+        """Whether the service's copies include what a reader has seen happen."""
+        return self._events.freshness
 
     def api(self) -> EventsApi:
         """What an operator may see and change of the events."""

@@ -11,6 +11,7 @@ Error
 │   └── FailedPrecondition the system is not in a state in which this can be done
 └── Transient              no answer yet; ask again
     ├── Overloaded         ask again after a while
+    ├── Behind             what is asked for is not here yet; ask again after a while
     └── DeadlineExceeded   the time ran out; what was asked for may have happened
 
 Anything else that is raised is a bug, and leaves the service as INTERNAL.
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "AlreadyExists",
+    "Behind",
     "DeadlineExceeded",
     "Error",
     "FailedPrecondition",
@@ -109,6 +111,14 @@ class Transient(Error):
 
 class Overloaded(Transient):
     """There is too much to do; ask again after `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason, message)
+        self.retry_after_s = retry_after_s
+
+
+class Behind(Transient):
+    """A copy does not include what its reader has seen happen; ask again after `retry_after_s`."""
 
     def __init__(self, reason: str, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(reason, message)

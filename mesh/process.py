@@ -71,6 +71,7 @@ class Process:
         keys = token_keys_of(service, settings, channels)
         handlers = handlers_of(service, settings, keys, revocations=revocations)
         duties = Duties(settings, database, service, handlers.policies, revocations)
+        handlers.door.gate.wait = duties.freshness.wait
         if service.api:
             handlers.add(duties.api())
         self._readiness.needs("events", duties.missing)

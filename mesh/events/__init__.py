@@ -15,6 +15,7 @@ routes, pull                from a message to its handler
 projection                  rows kept from events; rebuild, shadow: built anew beside those in use
 reaction, inbox, answers    what is done because of events, once
 lanes, limits, filters      in order by key, so much at once, and only what is wanted
+freshness                   whether rows include what a reader has seen happen
 deadletters                 events that could not be applied
 schedule                    events that are told later
 history, reconcile          a stream that has lost what it had

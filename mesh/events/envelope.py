@@ -41,6 +41,7 @@ __all__ = [
     "is_attribute",
     "open",
     "seal",
+    "token_of",
 ]
 
 M = TypeVar("M", bound=Message)
@@ -122,7 +123,7 @@ def seal(
         raise ValueError(f"{kind.name} has no {kind.key}")
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"{kind.name} has {len(payload)} bytes; {MAX_PAYLOAD} are allowed")
-    event_id, told_at_us, token = new_id(), now_us(), _token(key)
+    event_id, told_at_us, token = new_id(), now_us(), token_of(key)
     headers = {
         "Nats-Msg-Id": event_id,
         "ce-specversion": "1.0",
@@ -208,7 +209,8 @@ def _attributes(attributes: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-def _token(key: str) -> str:
+def token_of(key: str) -> str:
+    """Gives a key as the one token of a subject that it is (NATS, subject-based messaging)."""
     if _PLAIN_TOKEN.fullmatch(key):
         return key
     return quote(key, safe="").replace(".", "%2E")

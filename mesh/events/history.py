@@ -8,14 +8,25 @@ beyond the end of the stream, or holds another event.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import Transient
 
 from .jetstream import ApiError, Connection
 
-__all__ = ["Mark", "StreamLost", "fetch_mark", "forget_mark", "id_at", "keep_mark", "must_be_whole"]
+__all__ = [
+    "Mark",
+    "StreamLost",
+    "fetch_mark",
+    "forget_mark",
+    "header_of",
+    "id_at",
+    "keep_mark",
+    "must_be_whole",
+]
 
 _NO_MESSAGE = 10037
 
@@ -93,8 +104,13 @@ async def id_at(connection: Connection, stream: str, sequence: int) -> str | Non
         if error.code != _NO_MESSAGE:
             raise
         return None
-    for line in base64.b64decode(found["message"].get("hdrs", "")).decode().split("\r\n"):
+    return header_of(found["message"], "ce-id")
+
+
+def header_of(message: Mapping[str, Any], wanted: str) -> str:
+    """Reads a header of a message as the API of JetStream gives it; empty if it has none."""
+    for line in base64.b64decode(message.get("hdrs", "")).decode().split("\r\n"):
         name, _, value = line.partition(":")
-        if name == "ce-id":
+        if name == wanted:
             return value.strip()
     return ""

@@ -24,6 +24,7 @@ from . import Projection, Reaction
 from .backoff import Backoff
 from .control import SubscriptionSettings
 from .envelope import EventType
+from .freshness import Freshness
 from .jetstream import Connection, Jetstream
 from .lease import Lease
 from .projection import ProjectionLoop
@@ -105,6 +106,7 @@ class EventLoops:
             *self.reactions,
         ]
         self._settings = SubscriptionSettings(database, self.subscriptions)
+        self.freshness = Freshness(database, jetstream, self.projections)
 
     @property
     def leads(self) -> bool:

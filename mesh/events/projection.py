@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -81,6 +81,7 @@ class ProjectionLoop:
         self._cursor = 0
         self._problem = ""
         self._permits = Permits(1)
+        self.on_applied: list[Callable[[], None]] = []
 
     def missing(self) -> str | None:
         """Says why the projection does not move, if it does not."""
@@ -214,6 +215,8 @@ class ProjectionLoop:
             for route, _, span in entries:
                 self._report(route, span, error_type, duration)
         self._cursor = after
+        for tell in self.on_applied:
+            tell()
 
     def _report(self, route: Route, span: Span, error_type: str, duration_s: float) -> None:
         if error_type:

@@ -36,6 +36,7 @@ from mesh.ids import new_id
 from mesh.rest.binding import Binding
 from mesh.rest.convert import fill, fill_from_text, to_json
 from mesh.rest.problem import MEDIA_TYPE, Problem, problem_of
+from mesh.rpc.consistency import read_token, write_token
 from mesh.rpc.context import REASON_KEY, Outgoing, outgoing
 from meshapi.v1 import options_pb2
 from observability import logs, metrics, semconv, tracing
@@ -53,6 +54,8 @@ MAX_WAIT_S = 4
 # RFC 6750, 2.1: b68token.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+
+TOKEN_HEADER = "Consistency-Token"  # noqa: S105
 
 NAME_TWICE = "a name is given twice"
 UNROUTED = {404: "ROUTE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
@@ -87,7 +90,11 @@ async def as_user(request: Request) -> AsyncIterator[Outgoing]:
     `Transient` when nobody can tell.
     """
     exchange: Exchange = request.app.state.exchange
-    out = Outgoing(token=await exchange.internal(_token(request)), reason=_reason(request))
+    out = Outgoing(
+        token=await exchange.internal(_token(request)),
+        reason=_reason(request),
+        after=_after(request),
+    )
     with outgoing(out):
         yield out
 
@@ -217,6 +224,8 @@ def _bound(binding: Binding, call: Call) -> Answer:
             answered = await call(message)
         if out.replayed:
             headers["Idempotent-Replayed"] = "true"
+        if out.told:
+            headers[TOKEN_HEADER] = write_token(out.told)
         return json_response(to_json(answered), status, headers)
 
     return bound
@@ -234,9 +243,29 @@ async def _read(binding: Binding, request: Request, message: Message) -> None:
         if request.scope["query_string"] and request.query_params:
             raise InvalidArgument("INVALID_REQUEST", "This request takes no parameters in its URL.")
     else:
-        fill_from_text(message, request.query_params.multi_items())
+        fill_from_text(message, _parameters(request))
     if request.path_params:
         fill_from_text(message, request.path_params.items())
+
+
+def _after(request: Request) -> str:
+    """Finds the token of what an answer must include: in a header, or as the parameter `after`.
+
+    Raises `InvalidArgument` if there is one that is none.
+    """
+    given = request.headers.get(TOKEN_HEADER, "") or request.query_params.get("after", "")
+    # A number is a version, which the contract of a method may take.
+    if not given or given.isdecimal():
+        return ""
+    return write_token(read_token(given))
+
+
+def _parameters(request: Request) -> list[tuple[str, str]]:
+    return [
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if name != "after" or value.isdecimal()
+    ]
 
 
 async def _body(request: Request) -> bytes:

@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.Error], HTTPStatus] = {
     errors.FailedPrecondition: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Refused: HTTPStatus.BAD_REQUEST,
     errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Behind: HTTPStatus.ACCEPTED,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     errors.Transient: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -88,7 +89,7 @@ def problem_of(error: Exception, *, repeatable: bool = False) -> Problem:
         return Problem(422, "IDEMPOTENCY_KEY_REUSED", detail)
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     headers = {}
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.Behind):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     elif isinstance(error, errors.Transient):
         headers["Retry-After"] = "1"

@@ -4,6 +4,7 @@ policy        what the contract says of a method
 status        errors ⇄ `google.rpc.Status`
 validation    the contract's rules on a request
 context       on whose behalf, and until when
+consistency   what a command has told, for a read that must include it
 door          who may come in
 record        spans, durations and log lines of calls
 unary         a handler, wrapped; streaming: the same for handlers of streams

@@ -8,6 +8,7 @@ repeat their steps.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -17,9 +18,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from mesh.errors import DeadlineExceeded, Overloaded, Refused, Transient
-from mesh.rpc.ask import Ask, Metadata, ask_on
+from mesh.errors import DeadlineExceeded, InvalidArgument, Overloaded, Refused, Transient
+from mesh.rpc.ask import Ask, Metadata, Trailer, ask_on
 from mesh.rpc.budget import REPEAT_HEADER, REPEAT_NO, RetryBudget
+from mesh.rpc.consistency import AFTER_KEY, TOKEN_KEY, read_token
 from mesh.rpc.context import REASON_KEY, REPLAYED_KEY, Outgoing, current
 from mesh.rpc.mirror import Mirrors
 from mesh.rpc.policy import MethodPolicy, method_of, policy_of
@@ -145,12 +147,11 @@ class UnaryMethod:
             metadata = carried(self.policy, out, span)
             if self.policy.retriable and not may_repeat:
                 metadata = (*metadata, _NOT_AGAIN)
-            response, trailer = await ask(request, limit, metadata, self.policy.may_replay)
+            response, trailer = await ask(request, limit, metadata, not self.policy.changes_nothing)
             if throttle.active:
                 throttle.taken()
-            for key, _ in trailer:
-                if key == REPLAYED_KEY and out is not None:
-                    out.replayed = True
+            if out is not None:
+                _note(trailer, out)
             return response
         except grpc.aio.UsageError:
             failure = Transient("CHANNEL_CLOSED", "The process is leaving the mesh.")
@@ -177,6 +178,16 @@ class UnaryMethod:
     def _resolve(self) -> Ask:
         self._bound = self._bind()
         return self._bound
+
+
+def _note(trailer: Trailer, out: Outgoing) -> None:
+    """Takes notice of what a peer says after its answer."""
+    for key, value in trailer:
+        if key == REPLAYED_KEY:
+            out.replayed = True
+        elif key == TOKEN_KEY:
+            with contextlib.suppress(InvalidArgument):
+                out.told.update(read_token(value))
 
 
 class StreamMethod:
@@ -263,6 +274,8 @@ def carried(policy: MethodPolicy, out: Outgoing | None, span: tracing.Span) -> M
     else:
         traceparent = tracing.format_traceparent(span.get_span_context())
     metadata = (("traceparent", traceparent),) if traceparent else ()
+    if out is not None and out.after:
+        metadata = (*metadata, (AFTER_KEY, out.after))
     if policy.needs_user and out is not None and out.token is not None:
         metadata = (*metadata, ("authorization", f"Bearer {out.token}"))
         return (*metadata, (REASON_KEY, quote(out.reason))) if out.reason else metadata

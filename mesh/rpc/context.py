@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc.aio
 
 from mesh.errors import PermissionDenied, Unauthenticated
+from mesh.rpc.consistency import Told
 
 __all__ = [
     "REASON_KEY",
@@ -85,7 +86,8 @@ class Outgoing:
     staff calls, and the deadline that bounds them all.
 
     `deadline` is on the clock of `time.monotonic`, in seconds. `replayed` becomes true when a peer
-    answers that it had done the same before.
+    answers that it had done the same before. `after` is what reads must include, as a token, and
+    `told` what was told for the call (`mesh.rpc.consistency`).
     """
 
     token: str | None = None
@@ -93,6 +95,8 @@ class Outgoing:
     deadline: float | None = None
     caller: Caller | None = None
     replayed: bool = False
+    after: str = ""
+    told: set[Told] = field(default_factory=set)
 
 
 current: ContextVar[Outgoing | None] = ContextVar("mesh_rpc_current", default=None)

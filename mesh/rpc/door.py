@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from mesh.auth.audit import Audit, StaffAccess, to_log
 from mesh.auth.step_up import require_step_up
 from mesh.auth.tokens import TokenVerifier
 from mesh.errors import PermissionDenied, Unauthenticated
+from mesh.rpc.consistency import Gate
 from mesh.rpc.context import REASON_KEY, Caller, Context, Outgoing, User
 from mesh.rpc.policy import MethodPolicy
 from meshapi.v1 import options_pb2
@@ -48,6 +49,7 @@ class Door:
     """Checks callers. `workload_of` names the peer of a call; "" when it proved no name.
 
     `edges` are the workloads that may act for people. `audit` keeps what staff looks at, before.
+    `gate` is where reads wait for what they must include.
     """
 
     workload_of: Callable[[Context], str]
@@ -56,6 +58,7 @@ class Door:
     edges: frozenset[str] = frozenset()
     audit: Audit = to_log
     clock: Callable[[], float] = time.time
+    gate: Gate = field(default_factory=Gate)
 
     async def admit(
         self, policy: MethodPolicy, context: Context, out: Outgoing, authorization: str | None

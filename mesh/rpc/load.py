@@ -20,7 +20,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from mesh.errors import DeadlineExceeded, Error, Overloaded, Transient
+from mesh.errors import Behind, DeadlineExceeded, Error, Overloaded, Transient
 
 __all__ = ["Load", "turned_away"]
 
@@ -108,7 +108,7 @@ class Load:
     def note(self, failure: BaseException | None) -> None:
         """Takes notice of a call that failed. A refusal is an answer, too much work no fault."""
         if isinstance(failure, Error):
-            own = isinstance(failure, Transient) and not isinstance(failure, Overloaded)
+            own = isinstance(failure, Transient) and not isinstance(failure, Behind | Overloaded)
             if not own or isinstance(failure, DeadlineExceeded):
                 return
         self.faults += 1

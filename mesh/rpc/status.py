@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 
 from mesh.errors import (
     AlreadyExists,
+    Behind,
     DeadlineExceeded,
     Error,
     FailedPrecondition,
@@ -55,6 +56,7 @@ _CODES: tuple[tuple[type[Error], grpc.StatusCode], ...] = (
     (FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
     (Refused, grpc.StatusCode.FAILED_PRECONDITION),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Behind, grpc.StatusCode.ABORTED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (PeerFailed, grpc.StatusCode.INTERNAL),
     (Transient, grpc.StatusCode.UNAVAILABLE),
@@ -111,7 +113,7 @@ def status_of(error: BaseException) -> Status:
         wanted = tokens_pb2.StepUpRequired()
         wanted.max_age.FromNanoseconds(round(error.max_age_s * 1e9))
         status.details.add().Pack(wanted)
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | Behind):
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         status.details.add().Pack(retry)
@@ -136,9 +138,9 @@ def error_of(failure: Failure) -> Error:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if info is None and _TOO_LARGE in text:
             return InvalidArgument("MESSAGE_TOO_LARGE", "The message is larger than allowed.")
-        retry = _detail(status, RetryInfo)
-        pause = retry.retry_delay.ToNanoseconds() / 1e9 if retry else 1.0
-        return Overloaded(reason, text, pause)
+        return Overloaded(reason, text, _pause_of(status) or 1.0)
+    if code is grpc.StatusCode.ABORTED and (pause_s := _pause_of(status)):
+        return Behind(reason, text, pause_s)
     wanted = _detail(status, tokens_pb2.StepUpRequired)
     if wanted is not None and code is grpc.StatusCode.PERMISSION_DENIED:
         return StepUpRequired(wanted.max_age.ToNanoseconds() / 1e9, reason, text)
@@ -146,6 +148,11 @@ def error_of(failure: Failure) -> Error:
     if kind is None:
         return PeerFailed(reason, f"The peer failed with {code.name}.")
     return kind(reason, text)
+
+
+def _pause_of(status: Status) -> float:
+    retry = _detail(status, RetryInfo)
+    return retry.retry_delay.ToNanoseconds() / 1e9 if retry else 0.0
 
 
 def _details_of(failure: Failure) -> Status:

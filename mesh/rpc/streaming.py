@@ -75,8 +75,8 @@ class _StreamingMethod:
     @asynccontextmanager
     async def _call(self, context: Context) -> AsyncIterator[None]:
         began = time.perf_counter()
-        authorization, traceparent = headers_of(context)
-        out = Outgoing()
+        authorization, traceparent, after = headers_of(context)
+        out = Outgoing(after=after)
         current.set(out)
         span = self.record.begin(traceparent)
         failure: BaseException | None = None

@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from mesh.errors import DeadlineExceeded, InvalidArgument
+from mesh.rpc.consistency import AFTER_KEY, TOKEN_KEY, write_token
 from mesh.rpc.context import Context, Outgoing, current
 from mesh.rpc.door import Door
 from mesh.rpc.load import Load, turned_away
@@ -34,7 +35,7 @@ TOO_LATE_S = 0.005
 SLACK_S = 0.1
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Headers: TypeAlias = tuple[str | None, str | None]
+Headers: TypeAlias = tuple[str | None, str | None, str]
 
 
 def wrap_unary(door: Door, load: Load, policy: MethodPolicy, handler: Handler) -> Handler:
@@ -65,8 +66,8 @@ class _UnaryMethod:
             # Without a span or a line in the log: a refusal as dear as a call would be no relief.
             self.record.turn_away()
             return await refuse(context, turned_away(self.load.pause_s))
-        authorization, traceparent = headers_of(context)
-        out = Outgoing()
+        authorization, traceparent, after = headers_of(context)
+        out = Outgoing(after=after)
         span = self.record.begin(traceparent)
         # The core gives every call a task of its own: both are current until it ends.
         current.set(out)
@@ -96,22 +97,30 @@ class _UnaryMethod:
             out.caller = await self.door.admit(policy, context, out, authorization)
             request = decode(self.decode, raw)
             validate(request)
-            if not needs_timer:
-                return self.encode(await self.behaviour(request, context))
-            return self.encode(await _within(left, self.behaviour(request, context)))
+            if out.after and policy.changes_nothing:
+                await self.door.gate.pass_through(out.after)
+            answering = self.behaviour(request, context)
+            answer = await (_within(left, answering) if needs_timer else answering)
+            if out.told and not policy.changes_nothing:
+                told = (TOKEN_KEY, write_token(out.told))
+                context.set_trailing_metadata((*(context.trailing_metadata() or ()), told))
+            return self.encode(answer)
         finally:
             self.load.end(policy.cost)
 
 
 def headers_of(context: Context) -> Headers:
-    """Finds `authorization` and `traceparent` in a call's metadata."""
+    """Finds `authorization`, `traceparent` and `consistency-after` in a call's metadata."""
     authorization = traceparent = None
+    after = ""
     for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str):
             authorization = value
         elif key == "traceparent" and isinstance(value, str):
             traceparent = value
-    return authorization, traceparent
+        elif key == AFTER_KEY and isinstance(value, str):
+            after = value
+    return authorization, traceparent, after
 
 
 def time_left(policy: MethodPolicy, context: Context) -> tuple[float, bool]:

@@ -22,6 +22,8 @@ from mesh.db.outbox import NewSaga
 from mesh.errors import Overloaded, Transient
 from mesh.events.backoff import Backoff
 from mesh.ids import new_id
+from mesh.noting import noting
+from mesh.rpc.context import Outgoing, current, outgoing
 from observability import metrics, semconv, tracing
 
 from . import Journal
@@ -167,7 +169,7 @@ class SagaRunner:
                     if running is not None:
                         await asyncio.wait((running,))
                         if not running.cancelled() and running.result() is not None:
-                            return running.result()
+                            return _noted(running.result())
                     ended = await self._database.read(_ended, self._sagas[saga], entity_id)
                     if ended is not None:
                         return ended
@@ -201,10 +203,13 @@ class SagaRunner:
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
-    async def _carry(self, saga: Saga[Any], entity_id: str, known: Record | None) -> Any:
+    async def _carry(
+        self, saga: Saga[Any], entity_id: str, known: Record | None
+    ) -> tuple[Any, Outgoing] | None:
         """Carries a saga to its end; what goes wrong with it is tried again, with a pause.
 
-        Gives the entity as it ended; None if it was not this process that ended it.
+        Gives the entity as it ended, and what its steps have told; None if it was not this process
+        that ended it.
         """
         backoff = Backoff(first_s=0.025, cap_s=2.0)
         bugs = Backoff(first_s=1.0, cap_s=60.0)
@@ -223,7 +228,9 @@ class SagaRunner:
                 logger.exception("saga %s of %s has failed", saga.name, entity_id)
                 await asyncio.sleep(bugs.next())
 
-    async def _run_once(self, saga: Saga[Any], entity_id: str, record: Record) -> Any:
+    async def _run_once(
+        self, saga: Saga[Any], entity_id: str, record: Record
+    ) -> tuple[Any, Outgoing] | None:
         if record.due_at_us > now_us():
             self._news.set()
             return None
@@ -239,8 +246,9 @@ class SagaRunner:
             journal = RunJournal(
                 self._database, self._owner, saga.name, entity_id, record.answers, self._permits
             )
-            ended = await saga.run(record.entity, journal)
-            return await self._database.transact(_end, saga, journal, ended)
+            with outgoing(Outgoing()) as out:
+                ended = await saga.run(record.entity, journal)
+                return await noting(self._database, _end, saga, journal, ended), out
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -277,6 +285,15 @@ class SagaRunner:
         if next_due_us is None:
             return _SWEEP_S
         return min(_SWEEP_S, max(0.0, (next_due_us - now_us()) / 1_000_000))
+
+
+def _noted(ended: tuple[Any, Outgoing]) -> Any:
+    """Gives the entity, and notes what its saga has told in the call that waits for it."""
+    entity, out = ended
+    waiting = current.get()
+    if waiting is not None:
+        waiting.told |= out.told
+    return entity
 
 
 async def _load(work: UnitOfWork, saga: Saga[Any], entity_id: str) -> Record | None:

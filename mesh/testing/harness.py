@@ -174,6 +174,7 @@ async def running(
             servers[name] = await loopback.serve(name, checked)
             parts.push_async_callback(servers[name].stop, None)
         duties = Duties(made, database, service, handlers.policies)
+        handlers.door.gate.wait = duties.freshness.wait
         handlers.add(duties.api())
         server = await loopback.serve(service.name, handlers)
         parts.push_async_callback(server.stop, None)

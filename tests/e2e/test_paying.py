@@ -129,6 +129,30 @@ async def test_a_key_belongs_to_its_user(http: httpx.AsyncClient) -> None:
     assert "idempotent-replayed" not in second.headers
 
 
+async def test_a_statement_that_is_given_the_token_of_a_payment_includes_it_or_says_not_yet(
+    http: httpx.AsyncClient,
+) -> None:
+    payer, payee = await asyncio.gather(a_customer(http, 1_000), a_customer(http))
+    path = f"/v1/accounts/{payer.account_id}/statement"
+    fresh = 0
+    for _ in range(10):
+        paid = await payer.pay({"accountId": payee.account_id}, brl("7"))
+        assert paid.json()["transfer"]["status"] == "COMPLETED"
+        token = {"Consistency-Token": paid.headers["consistency-token"]}
+        read = await http.get(path, headers={**payer.headers, **token})
+        if read.status_code == 200:
+            newest = read.json()["entries"][0]["transferId"]
+            assert newest == paid.json()["transfer"]["transferId"]
+            fresh += 1
+        else:
+            assert (read.status_code, read.json()["reason"]) == (202, "READ_IS_BEHIND")
+            assert read.headers["retry-after"] == "1"
+    assert fresh > 0
+    after = {"after": token["Consistency-Token"]}
+    listed = await http.get("/v1/transfers", headers=payer.headers, params=after)
+    assert listed.status_code == 200
+
+
 async def test_people_are_told(http: httpx.AsyncClient) -> None:
     payer, payee = await asyncio.gather(a_customer(http, 1_000), a_customer(http))
     await payer.pay({"accountId": payee.account_id}, brl("123456"[:3]))

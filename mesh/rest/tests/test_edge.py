@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 from bank.transfers.v1 import transfers_pb2 as pb
 from mesh import errors
 from mesh.auth.exchange import Exchange
+from mesh.ids import new_id
 from mesh.rest.binding import bindings
 from mesh.rest.edge import MAX_BODY_BYTES, Edge
+from mesh.rpc.consistency import Told, read_token
 from mesh.rpc.context import current
 from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
 
@@ -35,13 +37,17 @@ class Upstream:
         self.tokens: list[str | None] = []
         self.answer: Callable[[Any], Message] = lambda request: pb.CreateTransferResponse()
         self.replays = False
+        self.told: set[Told] = set()
+        self.after: list[str] = []
 
     async def __call__(self, request: Message) -> Message:
         out = current.get()
         assert out is not None
         self.asked.append(request)
         self.tokens.append(out.token)
+        self.after.append(out.after)
         out.replayed = self.replays
+        out.told |= self.told
         return self.answer(request)
 
 
@@ -243,3 +249,38 @@ async def test_a_trace_from_outside_is_not_continued(http: httpx.AsyncClient) ->
     answer = await http.post("/v1/transfers", json=BODY, headers=headers)
 
     assert theirs not in answer.headers["traceresponse"]
+
+
+async def test_a_command_gives_a_token_and_a_read_takes_it(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    upstream.told = {Told("bank.transfers.v1.TransferCreated", "t", new_id())}
+    answer = await http.post("/v1/transfers", json=BODY, headers=HEADERS)
+    token = answer.headers["consistency-token"]
+    assert set(read_token(token)) == upstream.told
+    upstream.told = set()
+    upstream.answer = lambda request: pb.ListTransfersResponse()
+
+    in_header = {**HEADERS, "Consistency-Token": token}
+    in_query: tuple[dict[str, str], dict[str, str]] = (HEADERS, {"after": token})
+    for headers, query in ((in_header, {}), in_query):
+        answer = await http.get("/v1/transfers", headers=headers, params=query)
+        assert (answer.status_code, upstream.after[-1]) == (200, token)
+        assert "consistency-token" not in answer.headers
+
+    answer = await http.get("/v1/transfers", headers={**HEADERS, "Consistency-Token": "made up"})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "CONSISTENCY_TOKEN_INVALID")
+
+
+async def test_a_read_that_is_behind_is_a_202_with_a_hint(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    def behind(request: Any) -> Message:
+        raise errors.Behind("READ_IS_BEHIND", "What you ask for is not here yet; ask again.", 1.0)
+
+    upstream.answer = behind
+    answer = await http.get("/v1/transfers", headers=HEADERS)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (202, "1")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["reason"] == "READ_IS_BEHIND"

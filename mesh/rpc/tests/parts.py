@@ -15,6 +15,7 @@ from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer, Accounts
 from mesh.auth.keys import TokenKeys
 from mesh.auth.tokens import TokenVerifier
 from mesh.rpc.client import Channels, make_stub
+from mesh.rpc.consistency import Gate
 from mesh.rpc.context import Context
 from mesh.rpc.door import Door
 from mesh.rpc.load import Load
@@ -51,6 +52,7 @@ class Served:
     channels: Channels
     mint: TokenMint
     load: Load
+    gate: Gate
 
     @property
     def accounts(self) -> AccountsServiceAsyncStub:
@@ -87,7 +89,7 @@ async def serving(
     address = f"127.0.0.1:{port}"
     channels = Channels(lambda service: grpc.aio.insecure_channel(address))
     try:
-        yield Served(address, server, channels, mint, load)
+        yield Served(address, server, channels, mint, load, door.gate)
     finally:
         await channels.close()
         await server.stop(None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import grpc.aio
@@ -11,12 +12,14 @@ from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.transfers.v1 import transfers_pb2
 from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceServicer, TransfersServiceStub
 from mesh import errors
+from mesh.ids import new_id
 from mesh.rpc import mark_replayed
 from mesh.rpc.ask import ask_on
 from mesh.rpc.client import HOP_S, Channels, make_stub
-from mesh.rpc.context import Context, Outgoing, outgoing
+from mesh.rpc.consistency import Told, write_token
+from mesh.rpc.context import Context, Outgoing, current, outgoing
 
-from .parts import Accounts, describe, serving
+from .parts import ACCOUNT_ID, Accounts, describe, serving
 
 # The core sends deadlines rounded up, by as much as this part.
 ROUNDING = 1.035
@@ -216,3 +219,35 @@ def test_grpc_looks_as_the_direct_way_expects() -> None:
             return type(ask.__self__).__name__
 
     assert asyncio.run(bind()) == "_Direct"
+
+
+async def test_what_a_command_tells_comes_with_its_answer_and_goes_with_the_next_read() -> None:
+    told = Told("shop.Placed", "a", new_id())
+    waited: list[list[Told]] = []
+
+    async def answer(request: Any, context: Context) -> Any:
+        if isinstance(request, pb.ReleaseHoldRequest):
+            out = current.get()
+            assert out is not None
+            out.told.add(told)
+            mark_replayed(context)
+            return pb.ReleaseHoldResponse()
+        return pb.DescribeAccountResponse(company_id="c1")
+
+    async def wait(wanted: Iterable[Told]) -> None:
+        waited.append(list(wanted))
+        raise errors.Behind("READ_IS_BEHIND", "Not yet.", 2.5)
+
+    async with serving(Accounts(answer)) as served:
+        served.gate.wait = wait
+        with outgoing(Outgoing()) as out:
+            await served.accounts.ReleaseHold(pb.ReleaseHoldRequest(hold_id=ACCOUNT_ID))
+        assert (out.told, out.replayed) == ({told}, True)
+        await served.accounts.DescribeAccount(describe())
+        with (
+            outgoing(Outgoing(after=write_token(out.told))),
+            pytest.raises(errors.Behind, match="Not yet") as caught,
+        ):
+            await served.accounts.DescribeAccount(describe())
+    assert caught.value.retry_after_s == 2.5
+    assert waited == [[told]]
