@@ -19,7 +19,6 @@ from mesh import debug
 from mesh.admin import Admin, Readiness
 from mesh.chassis import Build
 from mesh.process import Process
-from mesh.rpc import record
 from mesh.rpc.handshakes import watch_handshakes
 from mesh.settings import Settings
 from observability import logs, metrics, tracing
@@ -63,7 +62,6 @@ async def run(settings: Settings, build: Build) -> int:
     finally:
         await process.close()
         await admin.stop()
-        record.flush()
         await tracing.shutdown_async(_FLUSH_S)
         logs.shutdown(_FLUSH_S)
 

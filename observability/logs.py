@@ -17,7 +17,8 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
 
 import orjson
 from opentelemetry.trace import Span
@@ -26,7 +27,7 @@ from .current import current_span
 from .redaction import mask
 from .spans import RecordedSpan
 
-__all__ = ["configure", "dropped", "emit", "flush", "get_logger", "shutdown"]
+__all__ = ["Recurring", "configure", "dropped", "emit", "flush", "get_logger", "shutdown"]
 
 Format = Literal["json", "console"]
 _Facts = Mapping[str, object]
@@ -48,7 +49,7 @@ class _Writer:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | _Due] = deque()
         self._busy = False
         self._stopping = False
         self._wake = threading.Event()
@@ -56,7 +57,7 @@ class _Writer:
         self.dropped = 0
         self._thread.start()
 
-    def put(self, line: bytes, urgent: bool) -> None:
+    def put(self, line: bytes | _Due, urgent: bool = False) -> None:
         if len(self._lines) >= _CAPACITY:
             self.dropped += 1
             return
@@ -91,7 +92,8 @@ class _Writer:
     def _write_all(self) -> None:
         while self._lines:
             count = min(len(self._lines), _CHUNK)
-            chunk = memoryview(b"".join(self._lines.popleft() for _ in range(count)))
+            lines = (self._lines.popleft() for _ in range(count))
+            chunk = memoryview(b"".join(map(_rendered, lines)))
             try:
                 while chunk:
                     chunk = chunk[os.write(self._descriptor, chunk) :]
@@ -179,15 +181,78 @@ def emit(
             logging.getLogger(logger).log(number, "%s %s", message, dict(facts or {}))
         return
     moment = datetime.fromtimestamp(at, UTC) if at is not None else datetime.now(UTC)
-    span = span or current_span()
-    if type(span) is RecordedSpan:
-        ids = {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
-    else:
-        context = span.get_span_context()
-        ids = {}
-        if context.is_valid:
-            ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    ids = _ids(span or current_span())
     writer.put(render(moment, level, logger, message, facts, ids), level in _URGENT)
+
+
+class Recurring:
+    """A line that is written for every call, past the standard library. Only its time, its span and
+    one number differ: the rest is rendered once, and each line by the writer's thread.
+    """
+
+    __slots__ = ("_facts", "_logger", "_message", "_number", "_rest", "_service")
+
+    def __init__(self, logger: str, message: str, facts: _Facts, number: str) -> None:
+        self._logger, self._message = logger, message
+        self._facts, self._number = facts, number
+        self._rest = ""
+        self._service: dict[str, str] | None = None
+
+    def write(self, at: float, span: Span, number: float) -> None:
+        """Writes the line, of a moment in seconds since 1970."""
+        writer = _writer
+        if writer is not None:
+            writer.put((self, at, span, number))
+        else:
+            facts = {**self._facts, self._number: number}
+            emit("info", self._logger, self._message, facts, at, span)
+
+    def render(self, at: float, span: Span, number: float) -> bytes:
+        """Renders the line. Called by the writer."""
+        ids = _ids(span)
+        if _render is not _json or not ids:
+            facts = {**self._facts, self._number: number}
+            render, moment = _render or _json, datetime.fromtimestamp(at, UTC)
+            return render(moment, "info", self._logger, self._message, facts, ids)
+        if self._service is not _service:
+            self._prepare()
+        return (
+            f'{{"time":"{_moment(at)}"{self._rest},"trace_id":"{ids["trace_id"]}",'
+            f'"span_id":"{ids["span_id"]}","{self._number}":{number!r}}}\n'
+        ).encode()
+
+    def _prepare(self) -> None:
+        self._service = _service
+        whole = _json(datetime.now(UTC), "info", self._logger, self._message, self._facts, {})
+        self._rest = whole[whole.index(b',"level"') : whole.rindex(b"}")].decode()
+
+
+_Due: TypeAlias = tuple[Recurring, float, Span, float]
+
+
+def _rendered(line: bytes | _Due) -> bytes:
+    if isinstance(line, bytes):
+        return line
+    recurring, at, span, number = line
+    return recurring.render(at, span, number)
+
+
+def _ids(span: Span) -> dict[str, str]:
+    ids = span if type(span) is RecordedSpan else span.get_span_context()
+    if not ids.span_id:
+        return {}
+    return {"trace_id": f"{ids.trace_id:032x}", "span_id": f"{ids.span_id:016x}"}
+
+
+def _moment(at: float) -> str:
+    """Writes a moment as `_json` does; the seconds are written once in each of them."""
+    second = int(at)
+    return f"{_seconds(second)}.{int((at - second) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _seconds(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _json(

@@ -14,7 +14,7 @@ from opentelemetry.trace import Link
 
 from .redaction import mask
 from .semconv import is_allowed
-from .spans import RecordedSpan, Scope
+from .spans import Constants, RecordedSpan, Scope
 
 __all__ = ["Encoder"]
 
@@ -76,6 +76,10 @@ class Encoder:
     def _attributes(self, attributes: Mapping[str, object] | None) -> str:
         if not attributes:
             return ""
+        if type(attributes) is Constants:
+            if attributes.encoded is None:
+                attributes.encoded = self._attributes(dict(attributes))
+            return attributes.encoded
         pairs, keys, parts = self._pairs, self._keys, []
         for key, value in attributes.items():
             if type(value) is str:

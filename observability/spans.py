@@ -11,7 +11,7 @@ from time import perf_counter_ns, time_ns
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import AnyValue, Attributes
 
-__all__ = ["SAMPLED", "UNSAMPLED", "RecordedSpan", "Scope"]
+__all__ = ["SAMPLED", "UNSAMPLED", "Constants", "RecordedSpan", "Scope"]
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 UNSAMPLED = TraceFlags(TraceFlags.DEFAULT)
@@ -22,6 +22,15 @@ _UNSAFE_EVENT_ATTRIBUTES = frozenset({"exception.message", "exception.stacktrace
 
 Scope = tuple[str, str]
 """Who made a span: the name and the version of the instrumentation."""
+
+
+class Constants(dict[str, object]):
+    """Attributes that many spans begin with, and none changes: they are encoded once.
+
+    `encoded` is for whoever sends spans.
+    """
+
+    encoded: str | None = None
 
 
 class RecordedSpan(Span):
@@ -58,7 +67,9 @@ class RecordedSpan(Span):
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_id = parent_id
-        self.attributes: dict[str, object] = dict(attributes) if attributes else {}
+        self.attributes: dict[str, object] = (
+            attributes if type(attributes) is Constants else dict(attributes or ())
+        )
         self.links = links
         if start_ns is None:
             self.start_ns = time_ns()
@@ -92,12 +103,15 @@ class RecordedSpan(Span):
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
         """Keeps one fact. Never personal data."""
-        if not self.end_ns:
-            self.attributes[key] = value
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Keeps some facts. Never personal data."""
-        if not self.end_ns:
+        if self.end_ns:
+            return
+        if type(self.attributes) is Constants:
+            self.attributes = {**self.attributes, **attributes}
+        else:
             self.attributes.update(attributes)
 
     def update_name(self, name: str) -> None:
@@ -153,5 +167,5 @@ class RecordedSpan(Span):
         """Keeps the type of an exception, and nothing else of it."""
         kind = type(exception).__qualname__
         self.add_event("exception", {**(attributes or {}), "exception.type": kind}, timestamp)
-        if not self.end_ns:
-            self.attributes.setdefault("error.type", kind)
+        if "error.type" not in self.attributes:
+            self.set_attribute("error.type", kind)

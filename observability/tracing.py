@@ -32,10 +32,11 @@ from . import traceparent as w3c
 from .current import current_span, enter, use
 from .exporter import Exporter, Figures
 from .provider import Provider
-from .spans import SAMPLED, UNSAMPLED, RecordedSpan, Scope
+from .spans import SAMPLED, UNSAMPLED, Constants, RecordedSpan, Scope
 
 __all__ = [
     "CURRENT",
+    "Constants",
     "Figures",
     "Link",
     "Parent",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter, time
-from typing import TypeAlias
 
 import grpc
 from opentelemetry.trace import SpanKind, StatusCode
@@ -18,7 +17,7 @@ from mesh.rpc.context import Caller
 from mesh.rpc.status import code_of
 from observability import logs, metrics, semconv, tracing
 
-__all__ = ["ClientRecord", "ServerRecord", "flush"]
+__all__ = ["ClientRecord", "ServerRecord"]
 
 OK = grpc.StatusCode.OK.name
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED.name
@@ -29,64 +28,27 @@ FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL",
 # Why a workload is refused for who it is.
 _STRANGERS = frozenset({"CALLER_NOT_ALLOWED", "NO_WORKLOAD", "PEER_UNKNOWN"})
 
-_LINES = 128
-_PAUSE_S = 0.02
+# A method's lines are of few kinds; a stranger's names must not fill the memory.
+_KINDS = 256
 
 log = logs.get_logger("mesh.rpc")
-
-
-Line: TypeAlias = tuple[float, tracing.Span, str, str, str, float, Caller | None]
-
-
-class AccessLog:
-    """Writes a line for every call, many at once: between two calls the code that writes a line
-    has left the processor's caches, and takes several times as long.
-    """
-
-    def __init__(self) -> None:
-        self._lines: list[Line] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def note(self, line: Line) -> None:
-        """Takes a line, which is written within a moment."""
-        self._lines.append(line)
-        if len(self._lines) >= _LINES:
-            self.flush()
-        elif len(self._lines) == 1 or self._loop is not asyncio.get_running_loop():
-            self._loop = asyncio.get_running_loop()
-            self._loop.call_later(_PAUSE_S, self.flush)
-
-    def flush(self) -> None:
-        """Writes what waits."""
-        lines, self._lines = self._lines, []
-        for at, span, method, code, reason, seconds, caller in lines:
-            facts: dict[str, object] = {
-                "rpc.method": method,
-                "rpc.status_code": code,
-                "duration_ms": round(seconds * 1e3, 3),
-                "caller": caller.workload if caller else "",
-            }
-            if reason:
-                facts["reason"] = reason
-            logs.emit("info", "mesh.rpc", "call", facts, at, span)
-
-
-_access = AccessLog()
-flush = _access.flush
 
 
 class ServerRecord:
     """Records the calls of one method that this process answers."""
 
-    __slots__ = ("attributes", "name", "succeeded")
+    __slots__ = ("_lines", "attributes", "name", "succeeded")
 
     def __init__(self, path: str) -> None:
         self.name = path.removeprefix("/")
-        self.attributes = {
-            semconv.RPC_SYSTEM_NAME: "grpc",
-            semconv.RPC_METHOD: self.name,
-            semconv.RPC_STATUS_CODE: OK,
-        }
+        self.attributes = tracing.Constants(
+            {
+                semconv.RPC_SYSTEM_NAME: "grpc",
+                semconv.RPC_METHOD: self.name,
+                semconv.RPC_STATUS_CODE: OK,
+            }
+        )
+        self._lines: dict[tuple[str, str, str], logs.Recurring] = {}
         self.succeeded = metrics.RPC_SERVER_CALL_DURATION.bind(self.name, OK)
 
     def begin(self, traceparent: str | None) -> tracing.Span:
@@ -124,7 +86,19 @@ class ServerRecord:
             if not isinstance(failure, Error) and isinstance(failure, Exception):
                 log.error("a call met a bug", exc_info=failure, extra={"rpc.method": self.name})
         span.end()
-        _access.note((time(), span, self.name, code, reason, seconds, caller))
+        kind = (code, reason, caller.workload if caller else "")
+        line = self._lines.get(kind) or self._line(kind)
+        line.write(time(), span, round(seconds * 1e3, 3))
+
+    def _line(self, kind: tuple[str, str, str]) -> logs.Recurring:
+        code, reason, workload = kind
+        facts = {"rpc.method": self.name, "rpc.status_code": code, "caller": workload}
+        if reason:
+            facts["reason"] = reason
+        if len(self._lines) >= _KINDS:
+            self._lines.clear()
+        line = self._lines[kind] = logs.Recurring("mesh.rpc", "call", facts, "duration_ms")
+        return line
 
 
 class ClientRecord:
@@ -135,14 +109,16 @@ class ClientRecord:
     def __init__(self, path: str, service: str, target: str) -> None:
         self.name = path.removeprefix("/")
         self.service = service
-        self.attributes = {
-            semconv.RPC_SYSTEM_NAME: "grpc",
-            semconv.RPC_METHOD: self.name,
-            semconv.RPC_STATUS_CODE: OK,
-            semconv.SERVER_ADDRESS: target,
-            semconv.SERVICE_PEER_NAME: service,
-            semconv.PEER_SERVICE: service,
-        }
+        self.attributes = tracing.Constants(
+            {
+                semconv.RPC_SYSTEM_NAME: "grpc",
+                semconv.RPC_METHOD: self.name,
+                semconv.RPC_STATUS_CODE: OK,
+                semconv.SERVER_ADDRESS: target,
+                semconv.SERVICE_PEER_NAME: service,
+                semconv.PEER_SERVICE: service,
+            }
+        )
         self.succeeded = metrics.RPC_CLIENT_CALL_DURATION.bind(self.name, OK, service)
 
     def begin(self) -> tracing.Span:
