@@ -58,7 +58,7 @@ class Accounts(AccountsServiceServicer):
         return RESPONSE
 
     ListAccounts = DescribeAccount = PostEntry = PlaceHold = GetAccount
-    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = GetAccount
+    PostHold = ReleaseHold = ReverseEntry = GetBalance = CloseAccount = VerifyLedger = GetAccount
 
 
 class Keys(TokenKeysServiceServicer):

@@ -9,10 +9,11 @@ rpc                         gRPC: server and client, policy from the contract, e
 auth                        users' tokens
 identity                    workload certificates
 events                      relay, projections, reactions, over NATS JetStream
+checks                      what must always be true of rows, looked at all the time
 rest                        REST routes mounted from `google.api.http`
 chassis, noting             what a service declares, what it is given, and what an answer notes
 run, process                a process's life, and its parts in their order
-duties, endpoint, http      its events and sagas; its gRPC server; its HTTP server
+duties, endpoint, http      its events, sagas and checks; its gRPC server; its HTTP server
 measures                    what a process tells the control plane of itself
 admin, debug                the pages of a process: live, ready, metrics, channels
 xds                         the control plane

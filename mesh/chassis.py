@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import grpc.aio
 
-from mesh.db import Database, UnitOfWork
-from mesh.noting import noting
+from mesh.db import Database, Together, UnitOfWork
+from mesh.db.together import GroupUnit
+from mesh.noting import note, noting
 from mesh.rpc.client import Channels, make_stub
 from mesh.settings import Settings
 
 if TYPE_CHECKING:
+    from mesh.checks import Check
     from mesh.events import Projection, Reaction
     from mesh.saga.runner import Saga
 
 __all__ = ["Build", "Chassis", "Sagas", "Service"]
 
+A = TypeVar("A")
+O = TypeVar("O")  # noqa: E741
 P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
@@ -32,8 +36,9 @@ class Service:
     """A service: what it serves, what it hears, what it carries through.
 
     `api` are servicers, each registered under the contracts whose generated base class it has.
-    `http` is an ASGI application, for the edge. `background` are coroutines that run as long as
-    the process; the end of one is the end of the process.
+    `checks` must always be true of its rows. `http` is an ASGI application, for the edge.
+    `background` are coroutines that run as long as the process; the end of one is the end of the
+    process.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Service:
     projections: Sequence[Projection] = ()
     reactions: Sequence[Reaction] = ()
     sagas: Sequence[Saga[Any]] = ()
+    checks: Sequence[Check] = ()
     http: Callable[..., Awaitable[None]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -90,6 +96,13 @@ class Chassis:
     ) -> T:
         """Runs a unit that only reads, from one snapshot."""
         return await self._database.read(unit, *args, **kwargs)
+
+    def together(self, unit: GroupUnit[O, A]) -> Together[O, A]:
+        """Has orders of many callers carried out by one unit of work (`mesh.db.together`).
+
+        What becomes of an order goes into the answer to its call, as with `transact`.
+        """
+        return Together(self._database, unit, note)
 
     def stub(self, stub_class: Callable[[grpc.aio.Channel], S], service: str) -> S:
         """Makes a stub of a generated class, whose methods ask a service by its name.

@@ -1,4 +1,6 @@
-"""What a service does beside answering: it tells and hears events, and carries out its sagas."""
+"""What a service does beside answering: it tells and hears events, carries out its sagas, and looks
+at what must always be true of its rows.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mesh.auth.revocations import Revocations
 from mesh.chassis import Chassis, Service
+from mesh.checks.api import ChecksApi
+from mesh.checks.runner import CheckRunner
 from mesh.db import Database, open_database
 from mesh.db.outbox import Envelope
 from mesh.events.api import EventsApi
@@ -32,7 +36,7 @@ _SAGA_GRACE_S = 2.0
 
 
 class Duties:
-    """The events and the sagas of a service, started and stopped together."""
+    """The events, the sagas and the checks of a service, started and stopped together."""
 
     def __init__(
         self,
@@ -73,15 +77,17 @@ class Duties:
             instance=settings.instance_id,
         )
         self._runs_sagas = bool(service.sagas)
+        self._checks = CheckRunner(service.name, service.checks)
 
     @property
     def freshness(self) -> Freshness:
         """Whether the service's copies include what a reader has seen happen."""
         return self._events.freshness
 
-    def api(self) -> EventsApi:
-        """What an operator may see and change of the events."""
-        return EventsApi(self._database, self._events, self._database_url)
+    def apis(self) -> list[object]:
+        """What an operator may see and change of them."""
+        events = EventsApi(self._database, self._events, self._database_url)
+        return [events, ChecksApi(self._checks)]
 
     async def start(self, chassis: Chassis) -> None:
         """Begins, and waits for nothing."""
@@ -93,9 +99,11 @@ class Duties:
         if self._runs_sagas:
             await self._sagas.start()
             chassis.runs(self._sagas)
+        self._checks.start()
 
     async def stop(self) -> None:
         """Ends the sagas, tells the last events, and lets NATS go."""
+        await self._checks.stop()
         await self._sagas.stop(_SAGA_GRACE_S)
         await self._revoked.stop()
         await self._events.stop()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mesh.db import Database, UnitOfWork
 from mesh.rpc.consistency import Told
 from mesh.rpc.context import current
 
-__all__ = ["noting"]
+__all__ = ["note", "noting"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +38,12 @@ async def noting(
         return answer
 
     answer = await database.transact(noted)
-    for event_id, _, kind, key, *_ in told:
-        out.told.add(Told(kind, key, event_id))
+    note(told)
     return answer
+
+
+def note(events: Sequence[tuple[Any, ...]]) -> None:
+    """Notes events that were kept, as rows of the outbox, in the call that is current."""
+    if out := current.get():
+        for event_id, _, kind, key, *_ in events:
+            out.told.add(Told(kind, key, event_id))

@@ -73,7 +73,8 @@ class Process:
         duties = Duties(settings, database, service, handlers.policies, revocations)
         handlers.door.gate.wait = duties.freshness.wait
         if service.api:
-            handlers.add(duties.api())
+            for api in duties.apis():
+                handlers.add(api)
         self._readiness.needs("events", duties.missing)
         self._parts.push_async_callback(duties.stop)
         await duties.start(chassis)

@@ -18,6 +18,9 @@ from .instruments import Counter, Gauge, Histogram, escape
 
 __all__ = [
     "ADMISSION_REFUSED",
+    "BANK_DRIFT",
+    "CHECKS_AGE",
+    "CHECKS_BROKEN",
     "CONTENT_TYPE",
     "DB_CLIENT_OPERATION_DURATION",
     "DEAD_LETTERS",
@@ -132,6 +135,24 @@ MESSAGING_PROCESS_DURATION: Final = Histogram(
     ("messaging.destination.template", "messaging.consumer.group.name", "error.type"),
     _FAST_SECONDS,
 )
+BANK_DRIFT: Final = Gauge(
+    "bank.drift.minor_units",
+    "{minor_unit}",
+    "How far money is off what it must be, in minor units.",
+    ("check", "service"),
+)
+CHECKS_BROKEN: Final = Gauge(
+    "mesh.checks.broken",
+    "{finding}",
+    "Things of which something is not true that must always be.",
+    ("mesh.check",),
+)
+CHECKS_AGE: Final = Gauge(
+    "mesh.checks.age",
+    "s",
+    "Time since a check had looked at everything.",
+    ("mesh.check",),
+)
 OUTBOX_AGE: Final = Gauge("mesh.outbox.age", "s", "Age of the oldest event that is not sent.")
 OUTBOX_PENDING: Final = Gauge("mesh.outbox.pending", "{event}", "Events that are not sent.")
 PROJECTION_LAG: Final = Gauge(
@@ -172,6 +193,9 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     MESSAGING_CLIENT_CONSUMED_MESSAGES,
     MESSAGING_CLIENT_OPERATION_DURATION,
     MESSAGING_PROCESS_DURATION,
+    BANK_DRIFT,
+    CHECKS_BROKEN,
+    CHECKS_AGE,
     OUTBOX_AGE,
     OUTBOX_PENDING,
     PROJECTION_LAG,

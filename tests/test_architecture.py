@@ -21,7 +21,7 @@ NOT_SERVICES = {"__pycache__", "commands", "tests"}
 
 ALWAYS = {"__init__.py", "__main__.py", "app.py", "api.py", "tests"}
 SOMETIMES = {"domain.py", "saga.py", "projection.py", "store.py", "migrations"}
-SOMETIMES |= {"clients.py", "handlers.py", "tables.py"}
+SOMETIMES |= {"clients.py", "handlers.py", "tables.py", "checks.py"}
 # A rule or a table that has a name of its own, so that no module grows long.
 NAMED = {"credentials.py", "rail.py", "sandbox.py", "returns.py", "keys.py", "codes.py"}
 # A door or a store is parted by subject, where a service has several.

@@ -4,6 +4,7 @@ General layout:
 
 statement        SQL, compiled once for both
 unit, outbox     what a unit of work is, and what it leaves behind
+together         one unit of work for the orders of many callers
 database         what runs units
 sqlite/          one writer thread with group commit, reader threads
 postgres         a pool
@@ -22,10 +23,12 @@ from .database import Database
 from .errors import CheckViolated, ConstraintViolated, UniqueViolated
 from .outbox import Envelope, Seal
 from .statement import Statement, sql
+from .together import Asked, Together
 from .unit import Row, UnitOfWork
 from .url import SqliteUrl, parse
 
 __all__ = [
+    "Asked",
     "CheckViolated",
     "ConstraintViolated",
     "Database",
@@ -33,6 +36,7 @@ __all__ = [
     "Row",
     "Seal",
     "Statement",
+    "Together",
     "UniqueViolated",
     "UnitOfWork",
     "open_database",

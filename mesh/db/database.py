@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from mesh.errors import Error, Overloaded, Transient
 
 from .errors import ConstraintViolated, unavailable
 from .outbox import NewSaga
+from .spans import UnitSpans
 from .unit import UnitOfWork
 
 __all__ = ["Database"]
@@ -25,17 +27,20 @@ class Database(ABC):
     """Runs units of work.
 
     `on_outbox` is called on the event loop after each commit that kept events, and `on_saga`, for
-    each saga that was started. They must not raise.
+    each saga that was started. They must not raise. `max_waiting` units may wait, `spans` are
+    theirs.
     """
 
     dialect: Literal["sqlite", "postgresql"]
+    spans: UnitSpans
 
     def __init__(self, max_waiting: int) -> None:
         self.on_outbox: list[Callable[[], None]] = []
         self.on_saga: list[Callable[[NewSaga], None]] = []
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._waiting = 0
         self._closed = False
+        self._users: set[asyncio.Task[None]] = set()
 
     @abstractmethod
     async def transact(
@@ -72,11 +77,20 @@ class Database(ABC):
     async def close(self) -> None:
         """Takes no more units, finishes those it has, and lets the database go."""
 
+    def finishes(self, task: asyncio.Task[None]) -> None:
+        """Has `close` wait for a task that uses the database."""
+        self._users.add(task)
+        task.add_done_callback(self._users.discard)
+
+    async def _finish(self) -> None:
+        while self._users:
+            await asyncio.wait(self._users)
+
     def _admit(self) -> None:
         """Counts one more unit in, if there is room for it."""
         if self._closed:
             raise unavailable("it is closed")
-        if self._waiting >= self._max_waiting:
+        if self._waiting >= self.max_waiting:
             raise Overloaded("DATABASE_BUSY", "Too many units of work wait for the database.")
         self._waiting += 1
 

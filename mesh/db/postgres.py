@@ -149,7 +149,7 @@ class PostgresDatabase(Database):
         self._pool_size = pool
         self._lock_timeout_s = lock_timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._spans = UnitSpans("postgresql", url.database)
+        self.spans = UnitSpans("postgresql", url.database)
         self._pool: asyncpg.Pool[Any]
 
     async def open(self) -> None:
@@ -191,6 +191,7 @@ class PostgresDatabase(Database):
         return await self._shielded(False, unit, args, kwargs)
 
     async def close(self) -> None:
+        await self._finish()
         self._closed = True
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -222,7 +223,7 @@ class PostgresDatabase(Database):
         self._waiting -= 1
 
     async def _traced(self, writes: bool, unit: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        span = self._spans.begin()
+        span = self.spans.begin()
         work: PostgresUnit | None = None
         failure: BaseException | None = None
         try:
@@ -240,7 +241,7 @@ class PostgresDatabase(Database):
             raise
         finally:
             if span is not None:
-                self._spans.end(span, work, failure)
+                self.spans.end(span, work, failure)
 
     async def _attempt(self, work: PostgresUnit, unit: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         try:

@@ -175,7 +175,8 @@ async def running(
             parts.push_async_callback(servers[name].stop, None)
         duties = Duties(made, database, service, handlers.policies)
         handlers.door.gate.wait = duties.freshness.wait
-        handlers.add(duties.api())
+        for api in duties.apis():
+            handlers.add(api)
         server = await loopback.serve(service.name, handlers)
         parts.push_async_callback(server.stop, None)
         parts.push_async_callback(duties.stop)

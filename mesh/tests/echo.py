@@ -26,7 +26,9 @@ class Accounts(AccountsServiceServicer):
         return pb.DescribeAccountResponse(company_id=caller().workload)
 
     GetAccount = ListAccounts = PostEntry = PlaceHold = DescribeAccount
-    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = DescribeAccount
+    PostHold = ReleaseHold = ReverseEntry = GetBalance = CloseAccount = VerifyLedger = (
+        DescribeAccount
+    )
 
 
 class Edge:

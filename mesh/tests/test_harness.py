@@ -55,7 +55,9 @@ class Accounts(AccountsServiceServicer):
         return pb.DescribeAccountResponse(company_id=company)
 
     ListAccounts = GetAccount = PostEntry = PlaceHold = DescribeAccount
-    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = DescribeAccount
+    PostHold = ReleaseHold = ReverseEntry = GetBalance = CloseAccount = VerifyLedger = (
+        DescribeAccount
+    )
 
 
 async def test_a_services_name_travels_and_a_users_token_does_not(tmp_path: Path) -> None:

@@ -1,50 +1,63 @@
-"""Speaks `bank.accounts.v1`, and decides nothing."""
+"""Speaks `bank.accounts.v1` to services and users, and decides nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from bank.accounts.v1 import accounts_pb2 as pb
+from bank.accounts.v1 import ledger_pb2 as books
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
+from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
-from mesh.db import UniqueViolated
-from mesh.errors import FailedPrecondition, NotFound
 from mesh.rpc import Context, caller
 from services import wire
 from services.money import Money
 
-from . import domain, store
-from .domain import Account, Entry, Hold, HoldPosting, Posting, Reversal
+from . import checks, store
+from .domain.books import (
+    BalanceThen,
+    Entry,
+    Hold,
+    Line,
+    Posting,
+    find,
+    is_unsettled,
+    must_be_movable,
+    must_be_past,
+)
+from .domain.chart import BALANCE_LIMIT, Account
+from .domain.orders import Block, Capture, Close, Limit, Place, Post, Release, Reverse
+from .store import Counter
 
-POST = store.by_the_books(domain.post)
-REFUSE = store.by_the_books(domain.refuse)
-PLACE_HOLD = store.by_the_books(domain.place_hold)
-POST_HOLD = store.by_the_books(domain.post_hold)
-RELEASE_HOLD = store.by_the_books(domain.release_hold)
-REVERSAL = store.by_the_books(domain.reversal)
-CLOSE_ACCOUNT = store.by_the_books(domain.close_account)
+PAGE_SIZE = 100
 
 
 class AccountsApi(AccountsServiceServicer):
-    """The ledger's door."""
+    """The door of users and of services."""
 
-    def __init__(self, chassis: Chassis) -> None:
-        self.transact = chassis.transact
+    def __init__(self, chassis: Chassis, counter: Counter) -> None:
+        self.chassis = chassis
         self.read = chassis.read
+        self.take = counter.take
 
     async def GetAccount(
         self, request: pb.GetAccountRequest, context: Context
     ) -> pb.GetAccountResponse:
-        accounts = await self.read(store.accounts_of, caller().must_be_user().user_id)
-        account = domain.find(accounts, request.account_id)
-        return pb.GetAccountResponse(account=to_wire(account))
+        return pb.GetAccountResponse(account=to_wire(await self.own(request.account_id)))
 
     async def ListAccounts(
         self, request: pb.ListAccountsRequest, context: Context
     ) -> pb.ListAccountsResponse:
         accounts = await self.read(store.accounts_of, caller().must_be_user().user_id)
         return pb.ListAccountsResponse(accounts=map(to_wire, accounts))
+
+    async def GetBalance(
+        self, request: pb.GetBalanceRequest, context: Context
+    ) -> pb.GetBalanceResponse:
+        await self.own(request.account_id)
+        balance = await balance_of(self.chassis, request)
+        return pb.GetBalanceResponse(balance=balance)
 
     async def DescribeAccount(
         self, request: pb.DescribeAccountRequest, context: Context
@@ -55,69 +68,73 @@ class AccountsApi(AccountsServiceServicer):
             status=status(account),
             currency_code=account.currency,
             user_may_pay=may_pay,
+            debits_blocked=account.debits_blocked,
+            credits_blocked=account.credits_blocked,
         )
 
     async def PostEntry(
         self, request: pb.PostEntryRequest, context: Context
     ) -> pb.PostEntryResponse:
-        posted_at_us = await self.post(to_entry(request))
+        entry = Entry(
+            id=request.entry_id,
+            postings=to_postings(request.postings),
+            transfer=request.transfer_id,
+            description=request.description,
+            counterparty=request.counterparty,
+        )
+        posted_at_us = await self.take(Post(entry))
         return pb.PostEntryResponse(posted_at=wire.timestamp(posted_at_us))
 
     async def PlaceHold(
         self, request: pb.PlaceHoldRequest, context: Context
     ) -> pb.PlaceHoldResponse:
-        amount = domain.must_be_movable(wire.from_wire(request.amount))
         hold = Hold(
             id=request.hold_id,
             account=request.account_id,
-            amount=amount,
+            amount=must_be_movable(wire.from_wire(request.amount)),
             expires_at_us=request.expires_at.ToMicroseconds(),
         )
-        await self.transact(PLACE_HOLD, hold, now_us())
+        await self.take(Place(hold))
         return pb.PlaceHoldResponse()
 
     async def PostHold(self, request: pb.PostHoldRequest, context: Context) -> pb.PostHoldResponse:
-        order = HoldPosting(
+        order = Capture(
             hold_id=request.hold_id,
             payee=request.payee_account_id,
             postings=to_postings(request.postings),
             description=request.description,
             counterparty=request.counterparty,
-            posted_at_us=now_us(),
         )
-        posted_at_us = await self.transact(POST_HOLD, order)
-        return pb.PostHoldResponse(posted_at=wire.timestamp(posted_at_us))
+        return pb.PostHoldResponse(posted_at=wire.timestamp(await self.take(order)))
 
     async def ReleaseHold(
         self, request: pb.ReleaseHoldRequest, context: Context
     ) -> pb.ReleaseHoldResponse:
-        await self.transact(RELEASE_HOLD, request.hold_id)
+        await self.take(Release(hold_id=request.hold_id))
         return pb.ReleaseHoldResponse()
 
     async def ReverseEntry(
         self, request: pb.ReverseEntryRequest, context: Context
     ) -> pb.ReverseEntryResponse:
-        order = Reversal(
+        order = Reverse(
             id=request.entry_id,
-            reverses=request.reverses_entry_id,
+            original=request.reverses_entry_id,
             transfer=request.transfer_id,
             description=request.description,
             counterparty=request.counterparty,
-            posted_at_us=now_us(),
         )
-        posted_at_us = await self.post(await self.read(REVERSAL, order))
-        return pb.ReverseEntryResponse(posted_at=wire.timestamp(posted_at_us))
+        return pb.ReverseEntryResponse(posted_at=wire.timestamp(await self.take(order)))
 
     async def CloseAccount(
         self, request: pb.CloseAccountRequest, context: Context
     ) -> pb.CloseAccountResponse:
-        account = await self.transact(CLOSE_ACCOUNT, request.account_id)
+        account = await self.take(Close(request.account_id))
         return pb.CloseAccountResponse(account=to_wire(account))
 
     async def VerifyLedger(
         self, request: pb.VerifyLedgerRequest, context: Context
     ) -> pb.VerifyLedgerResponse:
-        report = await self.read(store.verify)
+        report = await self.read(checks.verify)
         return pb.VerifyLedgerResponse(
             entries=report.entries,
             accounts=report.accounts,
@@ -125,25 +142,99 @@ class AccountsApi(AccountsServiceServicer):
             faults=report.faults,
         )
 
-    async def post(self, entry: Entry) -> int:
-        """Posts an entry and tells when; a refusal is kept before it is told."""
-        try:
-            return await self.transact(POST, entry)
-        except UniqueViolated:
-            raise FailedPrecondition("ENTRY_REVERSED", "The entry was reversed.") from None
-        except (NotFound, FailedPrecondition) as refused:
-            return entry.answer(await self.transact(REFUSE, entry, refused.reason))
+    async def own(self, account_id: str) -> Account:
+        """Finds an account of the one who asks."""
+        accounts = await self.read(store.accounts_of, caller().must_be_user().user_id)
+        return find(accounts, account_id)
 
 
-def to_entry(request: pb.PostEntryRequest) -> Entry:
-    return Entry(
-        id=request.entry_id,
-        postings=to_postings(request.postings),
-        transfer=request.transfer_id,
-        description=request.description,
-        counterparty=request.counterparty,
-        posted_at_us=now_us(),
-    )
+class LedgerApi(LedgerServiceServicer):
+    """The door of those who watch over the books."""
+
+    def __init__(self, chassis: Chassis, counter: Counter) -> None:
+        self.chassis = chassis
+        self.read = chassis.read
+        self.take = counter.take
+
+    async def LookUpBalance(
+        self, request: books.LookUpBalanceRequest, context: Context
+    ) -> books.LookUpBalanceResponse:
+        return books.LookUpBalanceResponse(balance=await balance_of(self.chassis, request))
+
+    async def ListPostings(
+        self, request: books.ListPostingsRequest, context: Context
+    ) -> books.ListPostingsResponse:
+        size = request.page_size or PAGE_SIZE
+        lines = await self.read(
+            store.lines_after, request.account_id, request.after_version, size + 1
+        )
+        return books.ListPostingsResponse(
+            postings=map(line_to_wire, lines[:size]), has_more=len(lines) > size
+        )
+
+    async def CompareSeals(
+        self, request: books.CompareSealsRequest, context: Context
+    ) -> books.CompareSealsResponse:
+        keys = [(key.account_id, key.version) for key in request.keys]
+        return books.CompareSealsResponse(seals=await self.read(store.seals_of, keys))
+
+    async def GetTrialBalance(
+        self, request: books.GetTrialBalanceRequest, context: Context
+    ) -> books.GetTrialBalanceResponse:
+        return books.GetTrialBalanceResponse(
+            lines=[
+                books.TrialBalanceLine(
+                    kind=line.kind,
+                    currency_code=line.currency,
+                    accounts=line.accounts,
+                    debit_minor_units=line.debit,
+                    credit_minor_units=line.credit,
+                )
+                for line in await self.read(checks.trial_balance)
+            ]
+        )
+
+    async def BlockAccount(
+        self, request: books.BlockAccountRequest, context: Context
+    ) -> books.BlockAccountResponse:
+        order = Block(
+            account_id=request.account_id,
+            debits=request.debits,
+            credits=request.credits,
+            reason=request.reason,
+        )
+        return books.BlockAccountResponse(account=to_wire(await self.take(order)))
+
+    async def UnblockAccount(
+        self, request: books.UnblockAccountRequest, context: Context
+    ) -> books.UnblockAccountResponse:
+        order = Block(account_id=request.account_id, reason=request.reason)
+        return books.UnblockAccountResponse(account=to_wire(await self.take(order)))
+
+    async def LimitAccount(
+        self, request: books.LimitAccountRequest, context: Context
+    ) -> books.LimitAccountResponse:
+        order = Limit(
+            account_id=request.account_id,
+            overdraft=request.overdraft_minor_units,
+            ceiling=request.ceiling_minor_units or BALANCE_LIMIT,
+        )
+        return books.LimitAccountResponse(account=to_wire(await self.take(order)))
+
+
+async def balance_of(
+    chassis: Chassis, request: pb.GetBalanceRequest | books.LookUpBalanceRequest
+) -> pb.Balance:
+    """Reads a balance, now or then. An instant of moments ago takes its turn among those who write,
+    so that nothing older can come after the answer.
+    """
+    now = now_us()
+    if not request.HasField("at"):
+        account, _ = await chassis.read(store.describe, request.account_id, "")
+        return balance_now(account, now)
+    at_us = must_be_past(request.at.ToMicroseconds(), now)
+    runs = chassis.transact if is_unsettled(at_us, now) else chassis.read
+    return balance_to_wire(await runs(store.balance_at, request.account_id, at_us))
 
 
 def to_postings(postings: Iterable[pb.Posting]) -> list[Posting]:
@@ -155,9 +246,45 @@ def to_wire(account: Account) -> pb.Account:
         account_id=account.id,
         company_id=account.company_id,
         balance=wire.to_wire(Money(account.balance, account.currency)),
-        available=wire.to_wire(Money(account.balance - account.held, account.currency)),
+        available=wire.to_wire(Money(account.available, account.currency)),
         status=status(account),
         version=account.version,
+        debits_blocked=account.debits_blocked,
+        credits_blocked=account.credits_blocked,
+    )
+
+
+def balance_now(account: Account, now: int) -> pb.Balance:
+    return pb.Balance(
+        account_id=account.id,
+        balance=wire.to_wire(Money(account.balance, account.currency)),
+        available=wire.to_wire(Money(account.available, account.currency)),
+        version=account.version,
+        at=wire.timestamp(now),
+    )
+
+
+def balance_to_wire(then: BalanceThen) -> pb.Balance:
+    return pb.Balance(
+        account_id=then.account,
+        balance=wire.to_wire(then.balance),
+        version=then.version,
+        at=wire.timestamp(then.at_us),
+    )
+
+
+def line_to_wire(line: Line) -> books.PostedLine:
+    return books.PostedLine(
+        version=line.version,
+        entry_id=line.entry_id,
+        transfer_id=line.transfer,
+        amount=wire.to_wire(line.amount),
+        balance_after=wire.to_wire(Money(line.balance, line.amount.currency)),
+        counterparty=line.counterparty,
+        description=line.description,
+        occurred_at=wire.timestamp(line.posted_at_us),
+        reverses_entry_id=line.reverses,
+        seal=line.seal,
     )
 
 

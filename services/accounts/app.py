@@ -6,15 +6,16 @@ from functools import partial
 
 from mesh.chassis import Chassis, Service
 
-from . import handlers
-from .api import AccountsApi
+from . import handlers, store
+from .api import AccountsApi, LedgerApi
 
 
 def build(chassis: Chassis) -> Service:
+    counter = store.Counter(chassis.together(store.settle))
     return Service(
         name="accounts",
-        api=[AccountsApi(chassis)],
+        api=[AccountsApi(chassis, counter), LedgerApi(chassis, counter)],
         projections=[handlers.MEMBERS],
         reactions=[handlers.OPENING],
-        background=[partial(handlers.release_expired_holds, chassis)],
+        background=[partial(handlers.release_expired_holds, chassis, counter)],
     )

@@ -15,9 +15,11 @@ from mesh.events import Event, Projection, Reaction
 from mesh.ids import new_id
 
 from . import store
-from .domain import Account, expire_holds
+from .domain.books import End
+from .domain.chart import Account
+from .domain.orders import Release
+from .store import Counter
 
-EXPIRE_HOLDS = store.by_the_books(expire_holds)
 EXPIRED_AT_ONCE = 100
 LOOK_FOR_EXPIRED_S = 1.0
 
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 async def open_account(work: UnitOfWork, event: Event[events.CompanyOpened]) -> None:
-    account = Account.new(new_id(), event.data.company_id)
+    account = Account(id=new_id(), company_id=event.data.company_id)
     await store.open_account(work, account, event.data.owner_id, now_us())
 
 
@@ -38,15 +40,23 @@ async def change_membership(work: UnitOfWork, event: Event[events.MembershipChan
         await store.set_role(work, user_id, company_id, role)
 
 
-async def release_expired_holds(chassis: Chassis) -> None:
-    """Gives expired holds back, for ever; they can no longer be posted from the moment on."""
+async def release_expired_holds(chassis: Chassis, counter: Counter) -> None:
+    """Gives expired holds back, for ever. They cannot be posted from the moment on."""
     while True:
         try:
-            while await chassis.transact(EXPIRE_HOLDS, now_us(), EXPIRED_AT_ONCE):
+            while await expire_holds(chassis, counter, now_us()):
                 pass
         except Transient as error:
             log.info("expired holds wait: %s", error)
         await asyncio.sleep(LOOK_FOR_EXPIRED_S)
+
+
+async def expire_holds(chassis: Chassis, counter: Counter, at_us: int) -> int:
+    """Gives some expired holds back, and tells how many there were."""
+    overdue = await chassis.read(store.find_overdue, at_us, EXPIRED_AT_ONCE)
+    orders = (counter.take(Release(hold_id=hold_id, why=End.EXPIRED)) for hold_id in overdue)
+    await asyncio.gather(*orders)
+    return len(overdue)
 
 
 # The names are stored.

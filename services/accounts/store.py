@@ -1,75 +1,112 @@
-"""Where the ledger is kept, and the one place that changes a balance."""
+"""Where the ledger is kept: orders are carried out in memory, and what changed is kept in bulk."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from bank.accounts.v1 import events_pb2 as events
-from mesh.db import Row, UnitOfWork, sql
+from mesh.clock import now_us
+from mesh.db import Asked, Row, Together, UnitOfWork, sql
+from mesh.errors import InvalidArgument, Refused
 from services import wire
 from services.money import Money
 
-from .domain import (
-    BALANCE_LIMIT,
+from .domain.books import (
     PAYING_ROLES,
-    Account,
     Answer,
+    BalanceThen,
+    Blocked,
     Books,
-    Entry,
-    Hold,
-    HoldStatus,
+    Closed,
+    Fact,
+    GivenBack,
+    Line,
     Posting,
-    Report,
-    refusal,
+    SetAside,
+)
+from .domain.chart import Account, refusal
+from .domain.orders import Order
+from .tables import (
+    account_row,
+    entry_row,
+    hold_row,
+    line_row,
+    to_account,
+    to_entry,
+    to_hold,
+    to_line,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
+A = TypeVar("A")
 
 
+class Many:
+    """A query about some ids, compiled for some sizes: `{ids}` stands for their list."""
+
+    SIZES = (1, 2, 4, 16, 64)
+
+    def __init__(self, text: str) -> None:
+        self.names = [f"id{number}" for number in range(self.SIZES[-1])]
+        self.sized = {
+            size: sql(text.format(ids=", ".join(f":{name}" for name in self.names[:size])))
+            for size in self.SIZES
+        }
+
+    async def fetch(self, work: UnitOfWork, ids: Iterable[str]) -> list[Row]:
+        """Fetches what there is of the ids, each part of them in their order."""
+        wanted = sorted({each for each in ids if each})
+        found: list[Row] = []
+        for start in range(0, len(wanted), self.SIZES[-1]):
+            part = wanted[start : start + self.SIZES[-1]]
+            size = next(size for size in self.SIZES if size >= len(part))
+            part += part[-1:] * (size - len(part))
+            found += await work.fetch_all(
+                self.sized[size], **dict(zip(self.names, part, strict=False))
+            )
+        return found
+
+
+# Locked in the order of their ids, so that no two groups of orders wait for each other.
+HOLDS = Many("SELECT * FROM holds WHERE id IN ({ids}) ORDER BY id FOR UPDATE")
+ACCOUNTS = Many("SELECT * FROM accounts WHERE id IN ({ids}) ORDER BY id FOR UPDATE")
+ANSWERS = Many("SELECT id, fingerprint, refused, posted_at_us FROM entries WHERE id IN ({ids})")
+ENTRIES = Many("SELECT * FROM entries WHERE id IN ({ids}) AND refused = ''")
+SIDES = Many("SELECT * FROM postings WHERE entry_id IN ({ids}) ORDER BY account_id, version")
+REVERSED = Many("SELECT reverses FROM entries WHERE reverses IN ({ids}) AND refused = ''")
 ENTER = sql(
     "INSERT INTO entries (id, transfer_id, description, counterparty, fingerprint, refused,"
     " posted_at_us, reverses) VALUES (:id, :transfer, :description, :counterparty, :fingerprint,"
-    " :refused, :at_us, :reverses) ON CONFLICT (id) DO NOTHING"
-)
-ENTRY = sql("SELECT * FROM entries WHERE id = :id AND refused = ''")
-SIDES = sql("SELECT * FROM postings WHERE entry_id = :id ORDER BY account_id, version")
-ANSWER = sql("SELECT fingerprint, refused, posted_at_us FROM entries WHERE id = :id")
-CHANGE = sql(
-    "UPDATE accounts SET balance = balance + :amount, held = held - :unheld, version = version + 1"
-    " WHERE id = :id AND status = 'open' AND currency = :currency"
-    " AND balance + :amount - held + :unheld >= floor AND balance + :amount <= :limit"
-    " RETURNING balance, version"
+    " :refused, :at_us, :reverses)"
 )
 WRITE = sql(
-    "INSERT INTO postings (account_id, version, entry_id, minor_units, currency, balance_after)"
-    " VALUES (:account, :version, :entry, :amount, :currency, :balance)"
+    "INSERT INTO postings (account_id, version, entry_id, minor_units, currency, balance_after,"
+    " counterparty, seal) VALUES (:account, :version, :entry, :amount, :currency, :balance,"
+    " :counterparty, :seal)"
 )
-ACCOUNT = sql("SELECT * FROM accounts WHERE id = :id FOR UPDATE")
-OPEN = sql(
-    "INSERT INTO accounts (id, company_id, currency, balance, held, floor, version, status,"
-    " opened_at_us) VALUES (:id, :company, :currency, 0, 0, 0, 0, 'open', :at_us)"
-    " ON CONFLICT (company_id) DO NOTHING"
+CHANGE = sql(
+    "UPDATE accounts SET balance = :balance, held = :held, floor = :floor, ceiling = :ceiling,"
+    " version = :version, status = :status, blocked = :blocked, block_reason = :reason,"
+    " posted_at_us = :at_us, seal = :seal WHERE id = :id"
 )
-CLOSE = sql("UPDATE accounts SET status = 'closed' WHERE id = :id")
-
-HOLD = sql("SELECT * FROM holds WHERE id = :id FOR UPDATE")
 KEEP_HOLD = sql(
     "INSERT INTO holds (id, account_id, minor_units, currency, status, expires_at_us)"
-    " VALUES (:id, :account, :amount, :currency, :status, :expires_at) ON CONFLICT (id) DO NOTHING"
+    " VALUES (:id, :account, :amount, :currency, :status, :expires_at)"
 )
-OVERDUE = sql(
-    "SELECT * FROM holds WHERE status = 'open' AND expires_at_us > 0 AND expires_at_us <= :at_us"
-    " ORDER BY account_id, id LIMIT :limit FOR UPDATE"
-)
-SET_ASIDE = sql(
-    "UPDATE accounts SET held = held + :amount WHERE id = :id AND status = 'open'"
-    " AND currency = :currency AND balance - held - :amount >= floor"
-)
-FREE = sql("UPDATE accounts SET held = held - :amount WHERE id = :id")
 END_HOLD = sql("UPDATE holds SET status = :status WHERE id = :id")
+OVERDUE = sql(
+    "SELECT id FROM holds WHERE status = 'open' AND expires_at_us > 0 AND expires_at_us <= :at_us"
+    " ORDER BY expires_at_us LIMIT :limit"
+)
 
+OPEN = sql(
+    "INSERT INTO accounts (id, company_id, currency, balance, held, floor, version, status,"
+    " opened_at_us, kind, ceiling, blocked, block_reason, posted_at_us, seal) VALUES (:id,"
+    " :company, :currency, 0, 0, :floor, 0, 'open', :at_us, :kind, :ceiling, '', '', 0, :seal)"
+    " ON CONFLICT (company_id) DO NOTHING"
+)
 MEMBER = sql(
     "INSERT INTO memberships (user_id, company_id, role) VALUES (:user, :company, :role)"
     " ON CONFLICT (user_id, company_id) DO UPDATE SET role = excluded.role"
@@ -84,167 +121,120 @@ DESCRIBE = sql(
     " ON memberships.company_id = accounts.company_id AND memberships.user_id = :user"
     " WHERE id = :id"
 )
-TOTALS = sql(
-    "SELECT (SELECT COUNT(*) FROM entries WHERE refused = '') AS entries,"
-    " (SELECT COUNT(*) FROM accounts) AS accounts,"
-    " (SELECT CAST(COALESCE(SUM(minor_units), 0) AS BIGINT) FROM postings) AS total"
+ACCOUNT = sql("SELECT * FROM accounts WHERE id = :id")
+LOCKED = sql("SELECT * FROM accounts WHERE id = :id FOR UPDATE")
+LINE = sql(
+    "SELECT postings.*, posted_at_us, transfer_id, description, reverses FROM postings"
+    " JOIN entries ON entries.id = entry_id WHERE account_id = :account AND version = :version"
 )
-# Each finds things of which its sentence is true.
-FAULTS = {
-    "The postings of entry {id} do not sum to zero.": (
-        "SELECT entry_id AS id FROM postings GROUP BY entry_id, currency"
-        " HAVING SUM(minor_units) <> 0"
-    ),
-    "Entry {id} has too few postings, or was refused and has some.": (
-        "SELECT entries.id FROM entries LEFT JOIN postings ON entry_id = entries.id"
-        " GROUP BY entries.id, refused HAVING (refused = '') <> (COUNT(entry_id) >= 2)"
-        " OR (refused <> '' AND COUNT(entry_id) > 0)"
-    ),
-    "The postings of {id} belong to no entry.": (
-        "SELECT DISTINCT entry_id AS id FROM postings WHERE NOT EXISTS"
-        " (SELECT 1 FROM entries WHERE entries.id = entry_id)"
-    ),
-    "The balance of account {id} is not the sum of its postings.": (
-        "SELECT accounts.id FROM accounts LEFT JOIN postings"
-        " ON account_id = accounts.id AND postings.currency = accounts.currency"
-        " GROUP BY accounts.id, balance HAVING balance <> COALESCE(SUM(minor_units), 0)"
-    ),
-    "The versions of account {id} have a gap.": (
-        "SELECT accounts.id FROM accounts LEFT JOIN postings ON account_id = accounts.id"
-        " GROUP BY accounts.id, accounts.version HAVING accounts.version <> COUNT(account_id)"
-        " OR accounts.version <> COALESCE(MAX(postings.version), 0)"
-    ),
-    "A line of account {id} has not the balance of the lines up to it.": (
-        "SELECT DISTINCT account_id AS id FROM (SELECT account_id, balance_after,"
-        " SUM(minor_units) OVER (PARTITION BY account_id ORDER BY version) AS balance"
-        " FROM postings) AS lines WHERE balance <> balance_after"
-    ),
-    "Account {id} does not hold the sum of its open holds.": (
-        "SELECT accounts.id FROM accounts LEFT JOIN holds"
-        " ON account_id = accounts.id AND holds.status = 'open'"
-        " GROUP BY accounts.id, held HAVING held <> COALESCE(SUM(minor_units), 0)"
-    ),
-}
-
-# The first hundred will do.
-CHECKS = [(sentence, sql(f"{found} ORDER BY 1 LIMIT 100")) for sentence, found in FAULTS.items()]
+LINES = sql(
+    "SELECT postings.*, posted_at_us, transfer_id, description, reverses FROM postings"
+    " JOIN entries ON entries.id = entry_id WHERE account_id = :account AND version > :after"
+    " ORDER BY version LIMIT :size"
+)
 
 
-class LedgerBooks:
-    """The books, in tables."""
+class Counter:
+    """Where orders are taken. Those that come at once are carried out together, so that accounts
+    that many pay from or to at once are locked once for all of them.
+    """
 
-    def __init__(self, work: UnitOfWork) -> None:
-        self.work = work
+    def __init__(self, settle: Together[Order[Any], Any]) -> None:
+        self._settle = settle
 
-    async def account(self, account_id: str) -> Account | None:
-        row = await self.work.fetch_one(ACCOUNT, id=account_id)
-        return to_account(row) if row else None
-
-    async def close(self, account: Account) -> None:
-        await self.work.execute(CLOSE, id=account.id)
-        self.work.publish(events.AccountClosed(account_id=account.id))
-
-    async def enter(self, entry: Entry, refused: str = "") -> bool:
-        return bool(
-            await self.work.execute(
-                ENTER,
-                id=entry.id,
-                transfer=entry.transfer,
-                description=entry.description,
-                counterparty=entry.counterparty,
-                fingerprint=entry.fingerprint(),
-                refused=refused,
-                at_us=entry.posted_at_us,
-                reverses=entry.reverses or None,
-            )
-        )
-
-    async def answer(self, entry_id: str) -> Answer:
-        row = await self.work.fetch_one(ANSWER, id=entry_id)
-        assert row is not None, "an answer that was kept is never removed"
-        return Answer(row["fingerprint"], row["refused"], row["posted_at_us"])
-
-    async def entry(self, entry_id: str) -> Entry | None:
-        row = await self.work.fetch_one(ENTRY, id=entry_id)
-        return to_entry(row, await self.work.fetch_all(SIDES, id=entry_id)) if row else None
-
-    async def write(self, entry: Entry, posting: Posting, unheld: int) -> bool:
-        account, amount = posting.account, posting.amount.minor_units
-        currency = posting.amount.currency
-        row = await self.work.fetch_one(
-            CHANGE, id=account, amount=amount, currency=currency, unheld=unheld, limit=BALANCE_LIMIT
-        )
-        if row is None:
-            return False
-        balance, version = row["balance"], row["version"]
-        await self.work.execute(
-            WRITE,
-            account=account,
-            version=version,
-            entry=entry.id,
-            amount=amount,
-            currency=currency,
-            balance=balance,
-        )
-        self.work.publish(posted(entry, posting, balance, version), version=version)
-        return True
-
-    async def hold(self, hold_id: str) -> Hold | None:
-        row = await self.work.fetch_one(HOLD, id=hold_id)
-        return to_hold(row) if row else None
-
-    async def keep(self, hold: Hold) -> bool:
-        return bool(
-            await self.work.execute(
-                KEEP_HOLD,
-                id=hold.id,
-                account=hold.account,
-                amount=hold.amount.minor_units,
-                currency=hold.amount.currency,
-                status=hold.status,
-                expires_at=hold.expires_at_us,
-            )
-        )
-
-    async def set_aside(self, hold: Hold) -> bool:
-        account, amount = hold.account, hold.amount
-        self.work.publish(
-            events.HoldPlaced(account_id=account, hold_id=hold.id, amount=wire.to_wire(amount))
-        )
-        return bool(
-            await self.work.execute(
-                SET_ASIDE, id=account, amount=amount.minor_units, currency=amount.currency
-            )
-        )
-
-    async def give_back(self, hold: Hold) -> None:
-        await self.work.execute(END_HOLD, id=hold.id, status=HoldStatus.RELEASED)
-        await self.work.execute(FREE, id=hold.account, amount=hold.amount.minor_units)
-        self.work.publish(events.HoldReleased(account_id=hold.account, hold_id=hold.id))
-
-    async def spend(self, hold: Hold) -> None:
-        await self.work.execute(END_HOLD, id=hold.id, status=HoldStatus.POSTED)
-
-    async def overdue(self, at_us: int, limit: int) -> list[Hold]:
-        rows = await self.work.fetch_all(OVERDUE, at_us=at_us, limit=limit)
-        return [to_hold(row) for row in rows]
+    async def take(self, order: Order[A]) -> A:
+        """Carries out an order. Raises what it was refused for."""
+        answer: A = await self._settle(order)
+        return answer
 
 
-def by_the_books(
-    rule: Callable[Concatenate[Books, P], Awaitable[T]],
-) -> Callable[Concatenate[UnitOfWork, P], Awaitable[T]]:
-    """Makes a rule of the ledger a unit of work."""
+async def settle(
+    work: UnitOfWork, asked: Sequence[Asked[Order[Any]]], *, clock: Callable[[], int] = now_us
+) -> list[Any]:
+    """Carries out orders on the books, all in one unit of work, and answers each of them."""
+    books = await load(work, [each.order for each in asked], clock)
+    answers = [each.run(carry_out, work, books, each.order) for each in asked]
+    await keep(work, books)
+    return answers
 
-    async def unit(work: UnitOfWork, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await rule(LedgerBooks(work), *args, **kwargs)
 
-    return unit
+def carry_out(work: UnitOfWork, books: Books, order: Order[Any]) -> Any:
+    """Carries out one order, and publishes what became of it; a refusal is its answer."""
+    told = len(books.facts)
+    try:
+        answer = order.carry_out(books)
+    except Refused as refused:
+        answer = refused
+    for fact in books.facts[told:]:
+        version = fact.version if isinstance(fact, Line) else 0
+        work.publish(to_event(fact), version=version)
+    return answer
+
+
+async def load(
+    work: UnitOfWork, orders: Sequence[Order[Any]], clock: Callable[[], int] = now_us
+) -> Books:
+    """Reads what orders need, and locks it. What is answered already is read once it is locked."""
+    books = Books(now_us=0)
+    needs = [order.needs() for order in orders]
+    for row in await HOLDS.fetch(work, (each.hold for each in needs)):
+        books.holds[row["id"]] = to_hold(row)
+    if originals := [each.original for each in needs if each.original]:
+        await load_originals(work, books, originals)
+    named = {account for order in orders for account in order.accounts(books)}
+    for row in await ACCOUNTS.fetch(work, named):
+        books.accounts[row["id"]] = to_account(row)
+    for row in await ANSWERS.fetch(work, (each.entry for each in needs)):
+        books.answers[row["id"]] = Answer(row["fingerprint"], row["refused"], row["posted_at_us"])
+    books.reversed.update(
+        [row["reverses"] for row in await REVERSED.fetch(work, (each.original for each in needs))]
+    )
+    books.now_us = clock()
+    return books
+
+
+async def load_originals(work: UnitOfWork, books: Books, ids: Sequence[str]) -> None:
+    sides: dict[str, list[Posting]] = {}
+    for row in await SIDES.fetch(work, ids):
+        amount = Money(row["minor_units"], row["currency"])
+        sides.setdefault(row["entry_id"], []).append(Posting(row["account_id"], amount))
+    for row in await ENTRIES.fetch(work, ids):
+        books.originals[row["id"]] = to_entry(row, sides[row["id"]])
+
+
+async def keep(work: UnitOfWork, books: Books) -> None:
+    """Keeps what became of the books."""
+    if books.entries:
+        rows = [entry_row(entry, answer) for entry, answer in books.entries]
+        await work.execute_many(ENTER, sorted(rows, key=lambda row: str(row["id"])))
+    if lines := [fact for fact in books.facts if isinstance(fact, Line)]:
+        await work.execute_many(WRITE, [line_row(line) for line in lines])
+    if books.changed:
+        await work.execute_many(CHANGE, [account_row(each) for each in books.changed.values()])
+    if books.new_holds:
+        await work.execute_many(KEEP_HOLD, [hold_row(each) for each in books.new_holds.values()])
+    if books.ended:
+        ended = [{"id": each.id, "status": each.status} for each in books.ended.values()]
+        await work.execute_many(END_HOLD, ended)
+
+
+async def find_overdue(work: UnitOfWork, at_us: int, limit: int) -> list[str]:
+    """Finds holds that have expired."""
+    return [row["id"] for row in await work.fetch_all(OVERDUE, at_us=at_us, limit=limit)]
 
 
 async def open_account(work: UnitOfWork, account: Account, owner_id: str, at_us: int) -> None:
     """Opens a company's account, unless it has one."""
     if await work.execute(
-        OPEN, id=account.id, company=account.company_id, currency=account.currency, at_us=at_us
+        OPEN,
+        id=account.id,
+        company=account.company_id,
+        currency=account.currency,
+        floor=account.floor,
+        at_us=at_us,
+        kind=account.kind,
+        ceiling=account.ceiling,
+        seal=account.seal,
     ):
         work.publish(
             events.AccountOpened(
@@ -277,65 +267,84 @@ async def describe(work: UnitOfWork, account_id: str, user_id: str) -> tuple[Acc
     return to_account(row), row["role"] in PAYING_ROLES
 
 
-async def verify(work: UnitOfWork) -> Report:
-    """Checks every rule of the ledger against one snapshot of its rows."""
-    totals = await work.fetch_one(TOTALS)
-    assert totals is not None, "totals are always one row"
-    faults = [
-        sentence.format(id=row["id"])
-        for sentence, statement in CHECKS
-        for row in await work.fetch_all(statement)
-    ]
-    return Report(totals["entries"], totals["accounts"], totals["total"], faults)
+async def balance_at(work: UnitOfWork, account_id: str, at_us: int) -> BalanceThen:
+    """Reads a balance at an instant: that of the last line until then.
+
+    The times of an account's lines never go back, so that it is found by halving. In a unit that
+    writes, the account is locked: no line that is to come can be older than this answer.
+    """
+    row = await work.fetch_one(LOCKED if work.writes else ACCOUNT, id=account_id)
+    if row is None:
+        raise refusal("ACCOUNT_NOT_FOUND")
+    account = to_account(row)
+    low, high, balance = 0, account.version, 0
+    if account.posted_at_us <= at_us:
+        low, balance = high, account.balance
+    while low < high:
+        middle = (low + high + 1) // 2
+        line = await work.fetch_one(LINE, account=account_id, version=middle)
+        if line is None:
+            raise InvalidArgument("BALANCE_UNKNOWN", "The account has a gap there.")
+        if line["posted_at_us"] <= at_us:
+            low, balance = middle, line["balance_after"]
+        else:
+            high = middle - 1
+    return BalanceThen(account_id, Money(balance, account.currency), low, at_us)
 
 
-def to_account(row: Row) -> Account:
-    return Account(
-        id=row["id"],
-        company_id=row["company_id"] or "",
-        currency=row["currency"],
-        balance=row["balance"],
-        held=row["held"],
-        version=row["version"],
-        is_open=row["status"] == "open",
-    )
+async def lines_after(work: UnitOfWork, account_id: str, after: int, size: int) -> list[Line]:
+    """Reads lines of an account, in their order. Raises `NotFound`."""
+    await describe(work, account_id, "")
+    rows = await work.fetch_all(LINES, account=account_id, after=after, size=size)
+    return [to_line(row) for row in rows]
 
 
-def to_hold(row: Row) -> Hold:
-    return Hold(
-        id=row["id"],
-        account=row["account_id"],
-        amount=Money(row["minor_units"], row["currency"]),
-        status=HoldStatus(row["status"]),
-        expires_at_us=row["expires_at_us"],
-    )
+async def seals_of(work: UnitOfWork, keys: Sequence[tuple[str, int]]) -> list[bytes]:
+    """Reads the seals of lines; empty where there is none."""
+    found = [await work.fetch_one(LINE, account=key[0], version=key[1]) for key in keys]
+    return [row["seal"] if row else b"" for row in found]
 
 
-def to_entry(row: Row, sides: Sequence[Row]) -> Entry:
-    return Entry(
-        id=row["id"],
-        postings=[
-            Posting(side["account_id"], Money(side["minor_units"], side["currency"]))
-            for side in sides
-        ],
-        transfer=row["transfer_id"],
-        description=row["description"],
-        counterparty=row["counterparty"],
-        posted_at_us=row["posted_at_us"],
-        reverses=row["reverses"] or "",
-    )
+def to_event(fact: Fact) -> Message:
+    """Puts what became of the books as others are told it."""
+    match fact:
+        case Line():
+            return posted(fact)
+        case SetAside(hold):
+            placed = events.HoldPlaced(
+                account_id=hold.account, hold_id=hold.id, amount=wire.to_wire(hold.amount)
+            )
+            if hold.expires_at_us:
+                placed.expires_at.CopyFrom(wire.timestamp(hold.expires_at_us))
+            return placed
+        case GivenBack(hold, amount, why):
+            return events.HoldReleased(
+                account_id=hold.account,
+                hold_id=hold.id,
+                amount=wire.to_wire(amount),
+                reason=events.HoldReleaseReason.Value(f"HOLD_RELEASE_REASON_{why.name}"),
+            )
+        case Closed(account):
+            return events.AccountClosed(account_id=account)
+        case Blocked(account, debits, credits, reason) if debits or credits:
+            return events.AccountBlocked(
+                account_id=account, debits=debits, credits=credits, reason=reason
+            )
+        case Blocked(account, _, _, reason):
+            return events.AccountUnblocked(account_id=account, reason=reason)
 
 
-def posted(entry: Entry, posting: Posting, balance: int, version: int) -> events.EntryPosted:
+def posted(line: Line) -> events.EntryPosted:
     return events.EntryPosted(
-        account_id=posting.account,
-        entry_id=entry.id,
-        transfer_id=entry.transfer,
-        amount=wire.to_wire(posting.amount),
-        balance_after=wire.to_wire(Money(balance, posting.amount.currency)),
-        version=version,
-        counterparty=entry.other_side(posting),
-        description=entry.description,
-        occurred_at=wire.timestamp(entry.posted_at_us),
-        reverses_entry_id=entry.reverses,
+        account_id=line.account,
+        entry_id=line.entry_id,
+        transfer_id=line.transfer,
+        amount=wire.to_wire(line.amount),
+        balance_after=wire.to_wire(Money(line.balance, line.amount.currency)),
+        version=line.version,
+        counterparty=line.counterparty,
+        description=line.description,
+        occurred_at=wire.timestamp(line.posted_at_us),
+        reverses_entry_id=line.reverses,
+        seal=line.seal,
     )

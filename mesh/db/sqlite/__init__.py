@@ -39,7 +39,7 @@ class SqliteDatabase(Database):
         self._writes: SimpleQueue[Job | None] = SimpleQueue()
         self._reads: SimpleQueue[Job | None] = SimpleQueue()
         self._workers: list[Reader | Writer] = []
-        self._spans = UnitSpans("sqlite", path.name)
+        self.spans = UnitSpans("sqlite", path.name)
 
     async def open(self) -> None:
         """Opens the connections and starts their threads. Raises `Transient` if it cannot."""
@@ -88,6 +88,7 @@ class SqliteDatabase(Database):
         return answer
 
     async def close(self) -> None:
+        await self._finish()
         if not self._closed:
             self._closed = True
             self._writes.put(None)
@@ -107,7 +108,7 @@ class SqliteDatabase(Database):
     ) -> asyncio.Future[Any]:
         self._admit()
         future = self._loop.create_future()
-        jobs.put(Job(unit, args, kwargs, future, self._spans.begin()))
+        jobs.put(Job(unit, args, kwargs, future, self.spans.begin()))
         return future
 
     def _kept(self, batch: list[Job]) -> None:
@@ -118,7 +119,7 @@ class SqliteDatabase(Database):
         self._waiting -= len(batch)
         for job in batch:
             if job.span is not None:
-                self._spans.end(job.span, job.work, job.error)
+                self.spans.end(job.span, job.work, job.error)
             if job.future.done():
                 if job.error is not None:
                     report_orphan(job.error)

@@ -40,7 +40,7 @@ class Accounts(AccountsServiceServicer):
         return await self.answer(request, context)
 
     GetAccount = ListAccounts = DescribeAccount = PostEntry = PlaceHold = _any
-    PostHold = ReleaseHold = ReverseEntry = CloseAccount = VerifyLedger = _any
+    PostHold = ReleaseHold = ReverseEntry = GetBalance = CloseAccount = VerifyLedger = _any
 
 
 @dataclass

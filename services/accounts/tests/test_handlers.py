@@ -12,7 +12,7 @@ from bank.users.v1.users_pb2 import Role
 from mesh.events import Event
 from mesh.ids import new_id
 from services.accounts import handlers, store
-from services.accounts.domain import Account
+from services.accounts.domain.chart import Account
 
 from .ledger import Ledger
 

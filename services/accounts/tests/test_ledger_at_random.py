@@ -17,7 +17,7 @@ from mesh.db.migrate import migrate
 from mesh.errors import Refused
 from mesh.events.envelope import seal
 from mesh.ids import new_id
-from services.accounts.domain import Hold
+from services.accounts.domain.books import Hold
 
 from .ledger import VERSIONS, Ledger, an_entry, brl
 
@@ -87,7 +87,7 @@ class LedgerAtRandom(RuleBasedStateMachine):
             self.balances[account] -= amount
             self.held[account] -= amount
             self.holds[id] = (order, "posted")
-        done = self.done(self.ledger.post_hold(self.hold_id(id)))
+        done = self.done(self.ledger.capture(self.hold_id(id)))
         assert done == (status in ("open", "posted"))
 
     @rule(id=IDS)

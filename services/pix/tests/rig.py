@@ -101,6 +101,9 @@ class Accounts(AccountsServiceServicer):
         self.released.add(request.hold_id)
         return accounts.ReleaseHoldResponse()
 
+    def GetBalance(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def ReverseEntry(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

@@ -91,6 +91,9 @@ class Accounts(AccountsServiceServicer):
             raise FailedPrecondition("INSUFFICIENT_FUNDS", "The account has not enough funds.")
         self.balances[account_id] -= amount
 
+    def GetBalance(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def GetAccount(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

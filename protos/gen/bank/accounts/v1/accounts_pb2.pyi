@@ -56,6 +56,8 @@ class Account(message.Message):
     AVAILABLE_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    DEBITS_BLOCKED_FIELD_NUMBER: builtins.int
+    CREDITS_BLOCKED_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account's id, a UUID."""
     company_id: builtins.str
@@ -64,6 +66,10 @@ class Account(message.Message):
     """Whether it may be used."""
     version: builtins.int
     """How many postings it has had: the version of its balance."""
+    debits_blocked: builtins.bool
+    """Whether nothing may go out."""
+    credits_blocked: builtins.bool
+    """Whether nothing may come in."""
     @builtins.property
     def balance(self) -> money_pb2.Money:
         """What is on it, holds included."""
@@ -81,10 +87,54 @@ class Account(message.Message):
         available: money_pb2.Money | None = ...,
         status: AccountStatus.ValueType = ...,
         version: builtins.int = ...,
+        debits_blocked: builtins.bool = ...,
+        credits_blocked: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["available", b"available", "balance", b"balance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "available", b"available", "balance", b"balance", "company_id", b"company_id", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "available", b"available", "balance", b"balance", "company_id", b"company_id", "credits_blocked", b"credits_blocked", "debits_blocked", b"debits_blocked", "status", b"status", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Balance(message.Message):
+    """A balance at an instant."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    BALANCE_FIELD_NUMBER: builtins.int
+    AVAILABLE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    AT_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    version: builtins.int
+    """How many postings it had had by then."""
+    @builtins.property
+    def balance(self) -> money_pb2.Money:
+        """What was on it, holds included."""
+
+    @builtins.property
+    def available(self) -> money_pb2.Money:
+        """What could be spent: the balance less what is held. Only for now: holds keep no past."""
+
+    @builtins.property
+    def at(self) -> timestamp_pb2.Timestamp:
+        """The instant. A posting at this very instant is included."""
+
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        balance: money_pb2.Money | None = ...,
+        available: money_pb2.Money | None = ...,
+        version: builtins.int = ...,
+        at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["at", b"at", "available", b"available", "balance", b"balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "at", b"at", "available", b"available", "balance", b"balance", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,6 +177,54 @@ class GetAccountResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetBalanceRequest(message.Message):
+    """Asks for a balance."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    AT_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    @builtins.property
+    def at(self) -> timestamp_pb2.Timestamp:
+        """The instant; now, if it is not said. None that is to come."""
+
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "at", b"at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetBalanceResponse(message.Message):
+    """A balance."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    BALANCE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def balance(self) -> Balance:
+        """The balance."""
+
+    def __init__(
+        self,
+        *,
+        balance: Balance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["balance", b"balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["balance", b"balance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -201,6 +299,8 @@ class DescribeAccountResponse(message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     CURRENCY_CODE_FIELD_NUMBER: builtins.int
     USER_MAY_PAY_FIELD_NUMBER: builtins.int
+    DEBITS_BLOCKED_FIELD_NUMBER: builtins.int
+    CREDITS_BLOCKED_FIELD_NUMBER: builtins.int
     company_id: builtins.str
     """The company it belongs to."""
     status: AccountStatus.ValueType
@@ -209,6 +309,10 @@ class DescribeAccountResponse(message.Message):
     """The ISO 4217 code of its currency."""
     user_may_pay: builtins.bool
     """Whether the user of the request may pay from it."""
+    debits_blocked: builtins.bool
+    """Whether nothing may go out."""
+    credits_blocked: builtins.bool
+    """Whether nothing may come in."""
     def __init__(
         self,
         *,
@@ -216,10 +320,12 @@ class DescribeAccountResponse(message.Message):
         status: AccountStatus.ValueType = ...,
         currency_code: builtins.str = ...,
         user_may_pay: builtins.bool = ...,
+        debits_blocked: builtins.bool = ...,
+        credits_blocked: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["company_id", b"company_id", "currency_code", b"currency_code", "status", b"status", "user_may_pay", b"user_may_pay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["company_id", b"company_id", "credits_blocked", b"credits_blocked", "currency_code", b"currency_code", "debits_blocked", b"debits_blocked", "status", b"status", "user_may_pay", b"user_may_pay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

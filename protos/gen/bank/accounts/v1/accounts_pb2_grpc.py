@@ -40,6 +40,11 @@ class AccountsServiceStub:
                 request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/bank.accounts.v1.AccountsService/GetBalance',
+                request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceRequest.SerializeToString,
+                response_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/bank.accounts.v1.AccountsService/ListAccounts',
                 request_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
@@ -93,6 +98,14 @@ class AccountsServiceServicer:
 
     def GetAccount(self, request, context):
         """Gets an account of one of the signed-in user's companies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBalance(self, request, context):
+        """Gets the balance of an account of one of the signed-in user's companies, now or at an instant
+        that is past. What it answers for an instant never changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +187,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     request_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.FromString,
                     response_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.SerializeToString,
             ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceRequest.FromString,
+                    response_serializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceResponse.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=bank_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsRequest.FromString,
@@ -248,6 +266,33 @@ class AccountsService:
             '/bank.accounts.v1.AccountsService/GetAccount',
             bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
             bank_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.accounts.v1.AccountsService/GetBalance',
+            bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceRequest.SerializeToString,
+            bank_dot_accounts_dot_v1_dot_accounts__pb2.GetBalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class AccountsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccountsServiceAsyncStub: ...
     GetAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.GetAccountResponse]
     """Gets an account of one of the signed-in user's companies."""
+    GetBalance: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetBalanceRequest, _accounts_pb2.GetBalanceResponse]
+    """Gets the balance of an account of one of the signed-in user's companies, now or at an instant
+    that is past. What it answers for an instant never changes.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
     """Lists the accounts of the signed-in user's companies."""
     DescribeAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DescribeAccountRequest, _accounts_pb2.DescribeAccountResponse]
@@ -71,6 +75,10 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Gets an account of one of the signed-in user's companies."""
+    GetBalance: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetBalanceRequest, _accounts_pb2.GetBalanceResponse]  # type: ignore[assignment]
+    """Gets the balance of an account of one of the signed-in user's companies, now or at an instant
+    that is past. What it answers for an instant never changes.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists the accounts of the signed-in user's companies."""
     DescribeAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DescribeAccountRequest, _accounts_pb2.DescribeAccountResponse]  # type: ignore[assignment]
@@ -110,6 +118,16 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.GetAccountResponse, _abc.Awaitable[_accounts_pb2.GetAccountResponse]]:
         """Gets an account of one of the signed-in user's companies."""
+
+    @_abc_1.abstractmethod
+    def GetBalance(
+        self,
+        request: _accounts_pb2.GetBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.GetBalanceResponse, _abc.Awaitable[_accounts_pb2.GetBalanceResponse]]:
+        """Gets the balance of an account of one of the signed-in user's companies, now or at an instant
+        that is past. What it answers for an instant never changes.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61nk/accounts/v1/events.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"|\n\rAccountOpened\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x10\n\x08owner_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"?\n\rAccountClosed\x12\x12\n\naccount_id\x18\x01 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xc9\x02\n\x0b\x45ntryPosted\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x13\n\x0btransfer_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x19\n\x0c\x63ounterparty\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x08 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11reverses_entry_id\x18\n \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"s\n\nHoldPlaced\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"O\n\x0cHoldReleased\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTSb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61nk/accounts/v1/events.proto\x12\x10\x62\x61nk.accounts.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"|\n\rAccountOpened\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x10\n\x08owner_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"?\n\rAccountClosed\x12\x12\n\naccount_id\x18\x01 \x01(\t:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xd7\x02\n\x0b\x45ntryPosted\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x13\n\x0btransfer_id\x18\x03 \x01(\t\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x19\n\x0c\x63ounterparty\x18\x07 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x08 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11reverses_entry_id\x18\n \x01(\t\x12\x0c\n\x04seal\x18\x0b \x01(\x0c:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xa3\x01\n\nHoldPlaced\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"\xaa\x01\n\x0cHoldReleased\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x33\n\x06reason\x18\x04 \x01(\x0e\x32#.bank.accounts.v1.HoldReleaseReason:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"v\n\x0e\x41\x63\x63ountBlocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65\x62its\x18\x02 \x01(\x08\x12\x0f\n\x07\x63redits\x18\x03 \x01(\x08\x12\x13\n\x06reason\x18\x04 \x01(\tB\x03\x80\x01\x01:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS\"W\n\x10\x41\x63\x63ountUnblocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x13\n\x06reason\x18\x02 \x01(\tB\x03\x80\x01\x01:\x1a\xb2\xbb\x18\x16\n\naccount_id\x12\x08\x41\x43\x43OUNTS*\x9e\x01\n\x11HoldReleaseReason\x12#\n\x1fHOLD_RELEASE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cHOLD_RELEASE_REASON_RELEASED\x10\x01\x12\x1f\n\x1bHOLD_RELEASE_REASON_EXPIRED\x10\x02\x12!\n\x1dHOLD_RELEASE_REASON_REMAINDER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,14 +48,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDPLACED']._serialized_options = b'\262\273\030\026\n\naccount_id\022\010ACCOUNTS'
   _globals['_HOLDRELEASED']._loaded_options = None
   _globals['_HOLDRELEASED']._serialized_options = b'\262\273\030\026\n\naccount_id\022\010ACCOUNTS'
+  _globals['_ACCOUNTBLOCKED'].fields_by_name['reason']._loaded_options = None
+  _globals['_ACCOUNTBLOCKED'].fields_by_name['reason']._serialized_options = b'\200\001\001'
+  _globals['_ACCOUNTBLOCKED']._loaded_options = None
+  _globals['_ACCOUNTBLOCKED']._serialized_options = b'\262\273\030\026\n\naccount_id\022\010ACCOUNTS'
+  _globals['_ACCOUNTUNBLOCKED'].fields_by_name['reason']._loaded_options = None
+  _globals['_ACCOUNTUNBLOCKED'].fields_by_name['reason']._serialized_options = b'\200\001\001'
+  _globals['_ACCOUNTUNBLOCKED']._loaded_options = None
+  _globals['_ACCOUNTUNBLOCKED']._serialized_options = b'\262\273\030\026\n\naccount_id\022\010ACCOUNTS'
+  _globals['_HOLDRELEASEREASON']._serialized_start=1223
+  _globals['_HOLDRELEASEREASON']._serialized_end=1381
   _globals['_ACCOUNTOPENED']._serialized_start=137
   _globals['_ACCOUNTOPENED']._serialized_end=261
   _globals['_ACCOUNTCLOSED']._serialized_start=263
   _globals['_ACCOUNTCLOSED']._serialized_end=326
   _globals['_ENTRYPOSTED']._serialized_start=329
-  _globals['_ENTRYPOSTED']._serialized_end=658
-  _globals['_HOLDPLACED']._serialized_start=660
-  _globals['_HOLDPLACED']._serialized_end=775
-  _globals['_HOLDRELEASED']._serialized_start=777
-  _globals['_HOLDRELEASED']._serialized_end=856
+  _globals['_ENTRYPOSTED']._serialized_end=672
+  _globals['_HOLDPLACED']._serialized_start=675
+  _globals['_HOLDPLACED']._serialized_end=838
+  _globals['_HOLDRELEASED']._serialized_start=841
+  _globals['_HOLDRELEASED']._serialized_end=1011
+  _globals['_ACCOUNTBLOCKED']._serialized_start=1013
+  _globals['_ACCOUNTBLOCKED']._serialized_end=1131
+  _globals['_ACCOUNTUNBLOCKED']._serialized_start=1133
+  _globals['_ACCOUNTUNBLOCKED']._serialized_end=1220
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from bank.money.v1 import money_pb2 as money_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -17,6 +18,33 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _HoldReleaseReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldReleaseReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_HoldReleaseReason.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    HOLD_RELEASE_REASON_UNSPECIFIED: _HoldReleaseReason.ValueType  # 0
+    """Not said."""
+    HOLD_RELEASE_REASON_RELEASED: _HoldReleaseReason.ValueType  # 1
+    """Somebody asked for it."""
+    HOLD_RELEASE_REASON_EXPIRED: _HoldReleaseReason.ValueType  # 2
+    """Its time had come."""
+    HOLD_RELEASE_REASON_REMAINDER: _HoldReleaseReason.ValueType  # 3
+    """The rest was moved."""
+
+class HoldReleaseReason(_HoldReleaseReason, metaclass=_HoldReleaseReasonEnumTypeWrapper):
+    """Why funds that were set aside were given back."""
+
+HOLD_RELEASE_REASON_UNSPECIFIED: HoldReleaseReason.ValueType  # 0
+"""Not said."""
+HOLD_RELEASE_REASON_RELEASED: HoldReleaseReason.ValueType  # 1
+"""Somebody asked for it."""
+HOLD_RELEASE_REASON_EXPIRED: HoldReleaseReason.ValueType  # 2
+"""Its time had come."""
+HOLD_RELEASE_REASON_REMAINDER: HoldReleaseReason.ValueType  # 3
+"""The rest was moved."""
 
 @typing.final
 class AccountOpened(message.Message):
@@ -88,6 +116,7 @@ class EntryPosted(message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     OCCURRED_AT_FIELD_NUMBER: builtins.int
     REVERSES_ENTRY_ID_FIELD_NUMBER: builtins.int
+    SEAL_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account."""
     entry_id: builtins.str
@@ -102,6 +131,13 @@ class EntryPosted(message.Message):
     """What the payer wrote."""
     reverses_entry_id: builtins.str
     """The entry that this one takes back, if any."""
+    seal: builtins.bytes
+    """Seals this posting and all before it on the account: SHA-256 of the seal of the posting before
+    (32 zero bytes before the first) and of these, in UTF-8, each followed by a line feed but the
+    last two: account_id, version, entry_id, transfer_id, the amount's minor units and currency,
+    balance_after's minor units, occurred_at in microseconds since 1970, the length of counterparty
+    in code points, counterparty, description.
+    """
     @builtins.property
     def amount(self) -> money_pb2.Money:
         """Added to the balance; negative took from it."""
@@ -127,10 +163,11 @@ class EntryPosted(message.Message):
         description: builtins.str = ...,
         occurred_at: timestamp_pb2.Timestamp | None = ...,
         reverses_entry_id: builtins.str = ...,
+        seal: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "balance_after", b"balance_after", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "counterparty", b"counterparty", "description", b"description", "entry_id", b"entry_id", "occurred_at", b"occurred_at", "reverses_entry_id", b"reverses_entry_id", "transfer_id", b"transfer_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "balance_after", b"balance_after", "counterparty", b"counterparty", "description", b"description", "entry_id", b"entry_id", "occurred_at", b"occurred_at", "reverses_entry_id", b"reverses_entry_id", "seal", b"seal", "transfer_id", b"transfer_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,6 +180,7 @@ class HoldPlaced(message.Message):
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     HOLD_ID_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account."""
     hold_id: builtins.str
@@ -151,16 +189,21 @@ class HoldPlaced(message.Message):
     def amount(self) -> money_pb2.Money:
         """How much."""
 
+    @builtins.property
+    def expires_at(self) -> timestamp_pb2.Timestamp:
+        """When it is given back by itself, if it is."""
+
     def __init__(
         self,
         *,
         account_id: builtins.str = ...,
         hold_id: builtins.str = ...,
         amount: money_pb2.Money | None = ...,
+        expires_at: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "hold_id", b"hold_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "expires_at", b"expires_at", "hold_id", b"hold_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,18 +215,84 @@ class HoldReleased(message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     HOLD_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account."""
     hold_id: builtins.str
     """The hold."""
+    reason: HoldReleaseReason.ValueType
+    """Why."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much. Less than was set aside, if the rest was moved."""
+
     def __init__(
         self,
         *,
         account_id: builtins.str = ...,
         hold_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        reason: HoldReleaseReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "amount", b"amount", "hold_id", b"hold_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AccountBlocked(message.Message):
+    """An account was blocked: by an operator, for a reason."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    DEBITS_FIELD_NUMBER: builtins.int
+    CREDITS_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    debits: builtins.bool
+    """Whether nothing may go out."""
+    credits: builtins.bool
+    """Whether nothing may come in."""
+    reason: builtins.str
+    """Why, in the operator's words."""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        debits: builtins.bool = ...,
+        credits: builtins.bool = ...,
+        reason: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "hold_id", b"hold_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "credits", b"credits", "debits", b"debits", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AccountUnblocked(message.Message):
+    """A block of an account was ended."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    reason: builtins.str
+    """Why, in the operator's words."""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
