@@ -15,7 +15,7 @@ from mesh.rpc import caller
 from ..clients import AccountsLedger, Suppliers
 from ..domain.batches import Batch, Line
 from ..domain.recurrence import Occurrence, Recurring
-from ..domain.transfers import Account, Supplier, Transfer
+from ..domain.transfers import Account, Refund, Supplier, Transfer
 from ..store import batches, recurring, transfers
 from ..store.pages import NEWEST
 
@@ -72,6 +72,15 @@ class Intake:
             return await self.chassis.transact(batches.accept, asked, lines, learned, step_up)
 
         return await self.learning(asked.requested_by, [asked.payer], accept)
+
+    async def refund(self, asked: Refund) -> tuple[Transfer, bool]:
+        """Accepts a refund of the user who calls."""
+        original = await self.chassis.read(transfers.load, asked.refund_of)
+
+        async def accept(learned: Iterable[Account]) -> tuple[Transfer, bool]:
+            return await self.chassis.transact(transfers.refund, asked, learned)
+
+        return await self.learning(asked.requested_by, [original.payee], accept)
 
     async def occur(self, occurrence: Occurrence) -> None:
         """Makes the transfer of an occurrence; one that is refused is kept as failed."""

@@ -79,9 +79,7 @@ class TransfersApi(TransfersServiceServicer):
         self, request: pb.RefundTransferRequest, context: Context
     ) -> pb.RefundTransferResponse:
         self.chassis.admit()
-        transfer, is_new = await self.chassis.transact(
-            transfers.refund, to_refund(request, user_id())
-        )
+        transfer, is_new = await self.intake.refund(to_refund(request, user_id()))
         if not is_new:
             mark_replayed(context)
         if request.HasField("wait"):

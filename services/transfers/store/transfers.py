@@ -263,8 +263,12 @@ async def expire(work: UnitOfWork, transfer: Transfer) -> Transfer:
     return await call_off(work, before, replace(before.cancelled(), failure_reason=EXPIRED), "")
 
 
-async def refund(work: UnitOfWork, asked: Refund) -> tuple[Transfer, bool]:
+async def refund(
+    work: UnitOfWork, asked: Refund, learned: Iterable[Account] = ()
+) -> tuple[Transfer, bool]:
     """Keeps and starts a transfer that gives money of another back, which has so much left."""
+    for account in learned:
+        await copies.learn(work, account, asked.requested_by)
     row = await work.fetch_one(REPEATED, user=asked.requested_by, request_id=asked.request_id)
     if row is not None:
         earlier = to_transfer(row)

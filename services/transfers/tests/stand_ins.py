@@ -127,8 +127,11 @@ class Pix(PixServiceServicer):
         if "reject" in request.pix_key:
             payment.status = pix.PAYMENT_STATUS_REJECTED
             payment.rejection_code = "AC03"
+        is_first = request.payment_id not in self.payments
         self.payments[request.payment_id] = payment
-        if "doubt" in request.pix_key:
+        if "refuse" in request.pix_key and not is_first:
+            raise InvalidArgument("INVALID_PIX_KEY", "This is no Pix key any more.")
+        if is_first and ("doubt" in request.pix_key or "refuse" in request.pix_key):
             raise Transient("RAIL_AWAY", "The rail has it, and does not say so.")
         return pix.SendPaymentResponse(payment=payment)
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from bank.money.v1.money_pb2 import Money
 from bank.transfers.v1 import transfers_pb2 as pb
 from bank.transfers.v1.events_pb2 import (
     TransferCancelled,
@@ -18,7 +13,6 @@ from bank.transfers.v1.events_pb2 import (
     TransferCreated,
     TransferFailed,
 )
-from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
 from mesh.clock import now_us
 from mesh.errors import (
     AlreadyExists,
@@ -30,64 +24,10 @@ from mesh.errors import (
     Unauthenticated,
 )
 from mesh.ids import new_id
-from mesh.testing.harness import Running, running
 from mesh.testing.waiting import eventually
 from services import wire
-from services.transfers.app import build
 
-from .stand_ins import Accounts, Pix
-
-if TYPE_CHECKING:
-    from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceAsyncStub
-
-DAY_US = 24 * 3600 * 1_000_000
-
-
-@dataclass
-class Bank:
-    """The service, its stand-ins, and Ana and Bia with an account each."""
-
-    service: Running
-    accounts: Accounts
-    stub: TransfersServiceAsyncStub
-    ana: str
-    bia: str
-
-    def request(
-        self, amount: int = 60, *, payee: pb.Payee | None = None, currency: str = "BRL"
-    ) -> pb.CreateTransferRequest:
-        request = pb.CreateTransferRequest(
-            request_id=new_id(),
-            payer_account_id=self.ana,
-            payee=payee or pb.Payee(account_id=self.bia),
-            amount=Money(minor_units=amount, currency_code=currency),
-            description="rent",
-        )
-        request.wait.seconds = 4
-        return request
-
-    async def create(self, request: pb.CreateTransferRequest, user_id: str = "ana") -> pb.Transfer:
-        with self.service.signed_in(user_id):
-            return (await self.stub.CreateTransfer(request)).transfer
-
-    async def get(self, transfer_id: str, user_id: str = "ana") -> pb.Transfer:
-        with self.service.signed_in(user_id):
-            request = pb.GetTransferRequest(transfer_id=transfer_id)
-            return (await self.stub.GetTransfer(request)).transfer
-
-    async def cancel(self, transfer_id: str) -> pb.Transfer:
-        with self.service.signed_in("ana"):
-            request = pb.CancelTransferRequest(transfer_id=transfer_id)
-            return (await self.stub.CancelTransfer(request)).transfer
-
-
-@pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    accounts = Accounts()
-    peers: dict[str, list[object]] = {"accounts": [accounts], "pix": [Pix()]}
-    async with running(build, tmp_path, peers=peers) as service:
-        stub = service.stub(TransfersServiceStub)
-        yield Bank(service, accounts, stub, accounts.open("ana", 100), accounts.open("bia"))
+from .driver import DAY_US, Bank
 
 
 async def test_a_transfer_is_carried_out_and_told(bank: Bank) -> None:
