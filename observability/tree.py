@@ -10,7 +10,15 @@ from typing import Final
 from . import semconv
 from .client import Trace, TraceSpan
 
-__all__ = ["count_orphans", "critical_path", "duration", "orphans", "render"]
+__all__ = [
+    "children_of",
+    "count_orphans",
+    "critical_path",
+    "duration",
+    "label",
+    "orphans",
+    "render",
+]
 
 _BAR: Final = "█"
 _MIN_BAR: Final = 12
@@ -45,7 +53,7 @@ def critical_path(trace: Trace) -> list[TraceSpan]:
 
     Work that goes on after its parent's end is not waited for, and not on the path.
     """
-    children = _children(trace)
+    children = children_of(trace)
     path: list[TraceSpan] = []
     span = next(iter(children.get("", ())), None)
     while span is not None and span not in path:
@@ -63,21 +71,21 @@ def render(trace: Trace, *, width: int = 120, colour: bool = False) -> str:
     lines = list(_walk(trace))
     width = max(width, _MIN_WIDTH)
     bar_width = min(_MAX_BAR, max(_MIN_BAR, width // 4))
-    longest = max(len(line.lead) + len(_label(line)) for line in lines)
+    longest = max(len(line.lead) + len(label(line.span)) for line in lines)
     label_width = min(longest, max(width - bar_width - 34, 24))
     known = {span.span_id: span for span in trace.spans}
     scale = bar_width / max(end_ns - start_ns, 1)
     rows = [_heading(trace, end_ns - start_ns)]
     for line in lines:
         span = line.span
-        label = _cut(line.lead + _label(line), label_width).ljust(label_width)
+        named = _cut(line.lead + label(line.span), label_width).ljust(label_width)
         offset = min(int((span.start_ns - start_ns) * scale), bar_width - 1)
         length = min(max(round((span.end_ns - span.start_ns) * scale), 1), bar_width - offset)
         bar = (" " * offset + _BAR * length).ljust(bar_width)
         if colour:
             bar = f"\x1b[{31 if span.error else _colour(span.service)}m{bar}\x1b[0m"
         took = duration(span.end_ns - span.start_ns).rjust(8)
-        rows.append(f"{label} {took}  {bar}  {_ending(line, known)}".rstrip())
+        rows.append(f"{named} {took}  {bar}  {_ending(line, known)}".rstrip())
     rows.append(_critical(trace))
     return "\n".join(rows)
 
@@ -91,7 +99,7 @@ def duration(nanoseconds: int) -> str:
     return f"{nanoseconds / 1_000 / _MS:.2f}s"
 
 
-def _children(trace: Trace) -> dict[str, list[TraceSpan]]:
+def children_of(trace: Trace) -> dict[str, list[TraceSpan]]:
     """Maps ids to children; "" to what stands at the top: roots, then orphans."""
     known = {span.span_id for span in trace.spans}
     children: dict[str, list[TraceSpan]] = {"": []}
@@ -106,7 +114,7 @@ def _children(trace: Trace) -> dict[str, list[TraceSpan]]:
 
 def _walk(trace: Trace) -> Iterator[_Line]:
     """Gives the spans as they are drawn. Spans in a circle of parents are drawn at the top."""
-    children = _children(trace)
+    children = children_of(trace)
     seen: set[str] = set()
     tops = [*children[""], *trace.spans]
     for top in tops:
@@ -124,8 +132,8 @@ def _walk(trace: Trace) -> Iterator[_Line]:
                 waiting.append(_Line(child, trunk + branch, line.span))
 
 
-def _label(line: _Line) -> str:
-    span = line.span
+def label(span: TraceSpan) -> str:
+    """Says what a span does: its service, whom it asks, and the method or step."""
     peer = span.attributes.get(semconv.SERVICE_PEER_NAME) or span.attributes.get(
         semconv.PEER_SERVICE
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+import webbrowser
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -18,6 +19,7 @@ from mesh.supervisor.running import Running, data_dir
 
 if TYPE_CHECKING:
     from observability.client import Summary, Trace, TraceClient
+    from observability.comparison import Row
 
 __all__ = ["register"]
 
@@ -53,6 +55,41 @@ def register(app: typer.Typer, project: Project) -> None:
             print(render(found, width=width, colour=has_colour(sys.stdout)))
 
     @trace.command()
+    def get(
+        trace_id: Annotated[str, typer.Argument(help="The trace's id, or its beginning.")],
+        url: StoreUrl = "",
+    ) -> None:
+        """Print a trace as OTLP JSON, which Jaeger's page can open."""
+        print_json(_asked(_get(client(url), trace_id)).otlp)
+
+    @trace.command("open")
+    def open_page(
+        trace_id: Annotated[str, typer.Argument(help="The trace's id, or its beginning.")],
+        url: StoreUrl = "",
+    ) -> None:
+        """Open a trace's page in the browser, and print its address."""
+        store = client(url)
+        page = store.page(_asked(_get(store, trace_id)).trace_id)
+        print(page)
+        webbrowser.open(page)
+
+    @trace.command()
+    def diff(
+        before: Annotated[str, typer.Argument(help="The id of a trace, or its beginning.")],
+        after: Annotated[str, typer.Argument(help="The id of the other.")],
+        output: Annotated[Output, typer.Option()] = Output.TABLE,
+        url: StoreUrl = "",
+    ) -> None:
+        """Compare two traces, span by span."""
+        from observability.comparison import compare
+
+        rows = compare(*_asked(_both(client(url), before, after)))
+        if output is Output.JSON:
+            print_json([row.facts() for row in rows])
+        else:
+            print_table(("SPAN", "BEFORE", "AFTER", "DIFFERENCE"), [_columns(row) for row in rows])
+
+    @trace.command()
     def ls(
         service: Annotated[str, typer.Option(help="Only with this service.")] = "",
         error: Annotated[bool, typer.Option("--error", help="Only failed ones.")] = False,
@@ -75,6 +112,24 @@ def register(app: typer.Typer, project: Project) -> None:
 
 async def _get(client: TraceClient, trace_id: str) -> Trace:
     return await client.get(await client.resolve(trace_id))
+
+
+async def _both(client: TraceClient, before: str, after: str) -> tuple[Trace, Trace]:
+    return await _get(client, before), await _get(client, after)
+
+
+def _columns(row: Row) -> tuple[str, ...]:
+    from observability.tree import duration
+
+    def written(nanoseconds: int | None, failed: bool) -> str:
+        took = "-" if nanoseconds is None else duration(nanoseconds)
+        return f"{took} failed" if failed else took
+
+    longer = row.difference_ns
+    sign = "" if longer is None else "+" if longer >= 0 else "-"
+    difference = "" if longer is None else f"{sign}{duration(abs(longer))}"
+    before, after = written(row.before_ns, row.failed[0]), written(row.after_ns, row.failed[1])
+    return ("  " * row.depth + row.label, before, after, difference)
 
 
 def _asked(question: Coroutine[Any, Any, T]) -> T:
