@@ -113,5 +113,6 @@ def _observe(settings: Settings) -> None:
         instance=instance,
         otlp_url=settings.otlp_url or None,
         sample_ratio=settings.trace_ratio,
+        sampling_url=settings.sampling_url or None,
         environment=settings.env,
     )

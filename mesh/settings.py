@@ -89,6 +89,8 @@ class Settings(BaseSettings):
 
     otlp_url: str = "http://127.0.0.1:4318"
     trace_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    # Where a Jaeger tells which traces to record (remote sampling over HTTP). Empty: `trace_ratio`.
+    sampling_url: str = ""
     log_format: Literal["json", "console"] = "json"
     token_issuer_service: str = "users"  # noqa: S105
     # The event by which that service tells that sessions have ended (`meshapi.v1.EndedSessions`).

@@ -32,6 +32,7 @@ from . import traceparent as w3c
 from .current import current_span, enter, use
 from .exporter import Exporter, Figures
 from .provider import Provider
+from .sampling import RemoteSampler, Sampler, Strategy
 from .spans import SAMPLED, UNSAMPLED, Constants, RecordedSpan, Scope
 
 __all__ = [
@@ -72,8 +73,6 @@ CURRENT: Final = _Current.CURRENT
 Parent: TypeAlias = Span | SpanContext | Literal[_Current.CURRENT] | None
 
 _SCOPE: Final[Scope] = ("mesh", "")
-_SAMPLING_BITS: Final = 56
-_SAMPLING_MASK: Final = (1 << _SAMPLING_BITS) - 1
 
 
 def _discard(span: RecordedSpan) -> None:
@@ -82,14 +81,15 @@ def _discard(span: RecordedSpan) -> None:
 
 @dataclass(frozen=True)
 class _Pipeline:
-    """Where spans go, and how many of the new traces are recorded: `bound` of 2**56."""
+    """Where spans go, and who decides which of the new traces are recorded."""
 
     exporter: Exporter | None
     offer: Callable[[RecordedSpan], None]
-    bound: int
+    sampler: Sampler
+    remote: RemoteSampler | None
 
 
-_OFF: Final = _Pipeline(None, _discard, 0)
+_OFF: Final = _Pipeline(None, _discard, Sampler(Strategy(0)), None)
 _pipeline = _OFF
 
 
@@ -100,14 +100,16 @@ def configure(
     instance: str = "",
     otlp_url: str | None,
     sample_ratio: float = 1.0,
+    sampling_url: str | None = None,
     namespace: str = "bank",
     environment: str = "",
     capacity: int = 8_192,
 ) -> None:
     """Starts to record spans and to send them to the collector at `otlp_url`; None: records none.
 
-    `sample_ratio` is the part of new traces that is recorded. `capacity` is the number of spans
-    that may wait. What an earlier call started is shut down first.
+    `sample_ratio` is the part of new traces that is recorded, until the Jaeger at `sampling_url`
+    has told its strategy for the service. `capacity` is the number of spans that may wait. What an
+    earlier call started is shut down first.
     """
     global _pipeline
     if not 0 <= sample_ratio <= 1:
@@ -128,13 +130,19 @@ def configure(
     }
     exporter = Exporter(otlp_url, resource, capacity=capacity)
     exporter.start()
-    _pipeline = _Pipeline(exporter, exporter.offer, round(sample_ratio * (_SAMPLING_MASK + 1)))
+    sampler = Sampler(Strategy(sample_ratio))
+    remote = RemoteSampler(sampling_url, service, sampler) if sampling_url else None
+    if remote is not None:
+        remote.start()
+    _pipeline = _Pipeline(exporter, exporter.offer, sampler, remote)
 
 
 def shutdown(timeout_s: float = 1.0) -> None:
     """Sends what waits, for at most `timeout_s`, and stops recording."""
     global _pipeline
     stopped, _pipeline = _pipeline, _OFF
+    if stopped.remote is not None:
+        stopped.remote.stop()
     if stopped.exporter is not None:
         stopped.exporter.stop(timeout_s)
 
@@ -189,7 +197,7 @@ def continue_trace(
 
 def allocate(parent: Parent = CURRENT) -> SpanContext:
     """Makes the ids of a span that is recorded later, with `record`."""
-    trace_id, parent_id, sampled = _resolve(parent)
+    trace_id, parent_id, sampled = _resolve(parent, "")
     if not sampled and parent_id:
         return SpanContext(trace_id, parent_id, False, UNSAMPLED)
     return SpanContext(trace_id, getrandbits(64) or 1, False, SAMPLED if sampled else UNSAMPLED)
@@ -293,25 +301,20 @@ def format_traceparent(context: SpanContext) -> str | None:
     return w3c.write(context.trace_id, context.span_id, sampled)
 
 
-def parse(traceparent: str | None, *, trusted: bool = True) -> SpanContext | None:
+def parse(traceparent: str | None) -> SpanContext | None:
     """Reads a `traceparent` header (W3C Trace Context 1). None if there is none or it is invalid.
 
-    Whether a stranger's trace is recorded is not the stranger's decision: `trusted=False` decides
-    by our own ratio.
+    Whether a stranger's trace is recorded is not the stranger's decision: theirs is for a link.
     """
     ids = w3c.read(traceparent)
     if ids is None:
         return None
     trace_id, span_id, flags = ids
-    sampled = flags & TraceFlags.SAMPLED if trusted else _is_sampled(trace_id)
+    sampled = flags & TraceFlags.SAMPLED
     return SpanContext(trace_id, span_id, True, SAMPLED if sampled else UNSAMPLED)
 
 
-def _is_sampled(trace_id: int) -> bool:
-    return trace_id & _SAMPLING_MASK < _pipeline.bound
-
-
-def _resolve(parent: Parent) -> tuple[int, int, bool]:
+def _resolve(parent: Parent, name: str) -> tuple[int, int, bool]:
     """Gives the trace, the parent's id (0: none) and whether the trace is recorded."""
     if parent is CURRENT:
         parent = current_span()
@@ -321,7 +324,7 @@ def _resolve(parent: Parent) -> tuple[int, int, bool]:
     if context is not None and context.is_valid:
         return context.trace_id, context.span_id, bool(context.trace_flags & TraceFlags.SAMPLED)
     trace_id = getrandbits(128) or 1
-    return trace_id, 0, _is_sampled(trace_id)
+    return trace_id, 0, _pipeline.sampler.decide(trace_id, name)
 
 
 def _start(
@@ -333,7 +336,7 @@ def _start(
     links: Sequence[SpanContext | Link],
     start_ns: int | None,
 ) -> Span:
-    return _begin(scope, name, kind, attributes, *_resolve(parent), links, start_ns)
+    return _begin(scope, name, kind, attributes, *_resolve(parent, name), links, start_ns)
 
 
 def _begin(

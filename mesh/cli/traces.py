@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import webbrowser
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -38,6 +38,11 @@ def register(app: typer.Typer, project: Project) -> None:
 
         return TraceClient(url or Running.find(data_dir(project.root)).endpoints.traces)
 
+    _register_one(trace, client)
+    _register_many(trace, client)
+
+
+def _register_one(trace: typer.Typer, client: Callable[[str], TraceClient]) -> None:
     @trace.command()
     def show(
         trace_id: Annotated[str, typer.Argument(help="The trace's id, or its beginning.")],
@@ -73,6 +78,8 @@ def register(app: typer.Typer, project: Project) -> None:
         print(page)
         webbrowser.open(page)
 
+
+def _register_many(trace: typer.Typer, client: Callable[[str], TraceClient]) -> None:
     @trace.command()
     def diff(
         before: Annotated[str, typer.Argument(help="The id of a trace, or its beginning.")],

@@ -165,15 +165,6 @@ def test_a_later_version_of_traceparent_is_understood() -> None:
     assert f"{parsed.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_a_stranger_does_not_decide_what_is_recorded() -> None:
-    tracing.configure(service="test", otlp_url="http://127.0.0.1:1", sample_ratio=0)
-    trusted, stranger = tracing.parse(HEADER), tracing.parse(HEADER, trusted=False)
-    assert trusted is not None
-    assert trusted.trace_flags.sampled
-    assert stranger is not None
-    assert not stranger.trace_flags.sampled
-
-
 def test_what_is_not_sampled_is_not_recorded_but_keeps_its_trace(
     recorded: list[RecordedSpan],
 ) -> None:
