@@ -44,7 +44,9 @@ class Endpoint:
         self._identity = identity
         self._server = make_server(identity.life_s / 4)
         self._health = health.HealthServicer()
-        self._lease = Leases(settings.control_plane, identity.channel_credentials, measured)
+        self._lease = Leases(
+            settings.registry or settings.control_plane, identity.channel_credentials, measured
+        )
         self._address = ""
 
     @property

@@ -83,8 +83,7 @@ class Process:
         if service.http is not None:
             await self._serve_http(service.http)
         identity = await self._obtain_identity()
-        self._join(identity, channels)
-        self._own(self._follow(channels))
+        await self._join(identity, channels)
         self._own(channels.mirrors.run())
         if service.api:
             await self._serve_grpc(handlers, identity)
@@ -136,13 +135,21 @@ class Process:
         self._own(identity.keep())
         return identity
 
-    def _join(self, identity: WorkloadIdentity, channels: Channels) -> None:
-        """Lets the channels follow the control plane."""
+    async def _join(self, identity: WorkloadIdentity, channels: Channels) -> None:
+        """Lets the channels follow the control plane, and the chassis what concerns it."""
+        from mesh.xds.accepted import follow, mirror_rules
         from mesh.xds.bootstrap import bootstrap
+        from mesh.xds.fallback import FILE, Fallback
 
         settings = self.settings
+        takers = [lambda held: channels.mirrors.follow(mirror_rules(held))]
         if settings.xds_bootstrap is None:
-            config = bootstrap(settings, identity.directory)
+            fallback = Fallback(identity.directory / FILE)
+            self._parts.push_async_callback(fallback.stop)
+            await fallback.start()
+            takers.append(fallback.keep)
+            self._own(fallback.write())
+            config = bootstrap(settings, identity.directory, fallback.uri)
             os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = json.dumps(config)
 
         def connect(service: str) -> grpc.aio.Channel:
@@ -152,12 +159,7 @@ class Process:
             return grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
 
         channels.join(connect)
-
-    async def _follow(self, channels: Channels) -> None:
-        """Does what the control plane wants of the chassis, beside what it wants of the core."""
-        from mesh.xds.accepted import follow, mirror_rules
-
-        await follow(lambda held: channels.mirrors.follow(mirror_rules(held)))
+        self._own(follow(*takers))
 
     async def _serve_grpc(self, handlers: Handlers, identity: WorkloadIdentity) -> None:
         from mesh.endpoint import Endpoint

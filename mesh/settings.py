@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     stream_replicas: int = Field(default=1, ge=1, le=5)
     # Every address behind the name is a replica. Empty: another mesh's, which registers nobody.
     control_plane: str = "localhost:18000"
+    # The addresses of the replicas, with commas, where they have one name and port together.
+    registry: str = ""
     # Empty: the certificate is put into `identity_dir` from outside, and replaced there.
     identity: str = "localhost:18001"
     identity_dir: Path = Field(default_factory=_identity_dir)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -70,21 +70,26 @@ def _is_fresh(identity: Identity, running: Running) -> bool:
 
 
 class ControlPlane:
-    """What an operator asks the control plane. Methods raise Problem when it does not answer."""
+    """What an operator asks the control plane, all of its replicas: a client follows one of them.
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    Methods raise Problem when none answers.
+    """
+
+    def __init__(self, channels: Sequence[grpc.Channel]) -> None:
         from meshapi.v1.registry_pb2_grpc import RegistryServiceStub
         from meshapi.v1.sight_pb2_grpc import SightServiceStub
 
-        self._sight = SightServiceStub(channel)
-        self._registry = RegistryServiceStub(channel)
+        self._sights = [SightServiceStub(channel) for channel in channels]
+        self._registries = [RegistryServiceStub(channel) for channel in channels]
 
     def clients(self, workload: str = "") -> list[sight_pb2.Client]:
         """Lists who follows, and how far each has followed."""
         from meshapi.v1 import sight_pb2
 
         request = sight_pb2.ListClientsRequest(workload=workload)
-        return list(_asked(self._sight.ListClients, request).clients)
+        answers = _all((each.ListClients for each in self._sights), request)
+        clients = [client for answer in answers for client in answer.clients]
+        return sorted(clients, key=lambda each: (each.workload, each.node_id))
 
     def edges(self, seconds: float, service: str = "") -> sight_pb2.ListEdgesResponse:
         """Tells who called whom in the last seconds."""
@@ -92,22 +97,27 @@ class ControlPlane:
 
         request = sight_pb2.ListEdgesRequest(service=service)
         request.window.FromNanoseconds(round(seconds * 1e9))
-        found: sight_pb2.ListEdgesResponse = _asked(self._sight.ListEdges, request)
-        return found
+        first: sight_pb2.ListEdgesResponse
+        first, *others = _all((each.ListEdges for each in self._sights), request)
+        for other in others:
+            first.edges.extend(other.edges)
+        return first
 
     def resources(self, node_id: str, type: str = "") -> list[sight_pb2.ClientResource]:
         """Lists the resources of a client: those that it has, and those that it should have."""
         from meshapi.v1 import sight_pb2
 
         request = sight_pb2.DumpClientRequest(node_id=node_id, type=type)
-        return list(_asked(self._sight.DumpClient, request).resources)
+        answers = _all((each.DumpClient for each in self._sights), request)
+        return [resource for answer in answers for resource in answer.resources]
 
     def instances(self) -> list[registry_pb2.Instance]:
-        """Lists who is registered."""
+        """Lists who is registered, which every replica knows."""
         from meshapi.v1 import registry_pb2
 
         request = registry_pb2.ListInstancesRequest()
-        return list(_asked(self._registry.ListInstances, request).instances)
+        answers = _all((each.ListInstances for each in self._registries), request)
+        return max((list(each.instances) for each in answers), key=len)
 
 
 @contextmanager
@@ -119,8 +129,27 @@ def control_plane(running: Running) -> Iterator[ControlPlane]:
     credentials = grpc.ssl_channel_credentials(
         identity.roots.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
     )
-    with grpc.secure_channel(running.endpoints.xds, credentials) as channel:
-        yield ControlPlane(channel)
+    with ExitStack() as channels:
+        yield ControlPlane(
+            [
+                channels.enter_context(grpc.secure_channel(address, credentials))
+                for address in running.endpoints.control_planes
+            ]
+        )
+
+
+def _all(methods: Iterable[Any], request: Any) -> list[Any]:
+    """Asks each replica; gives the answers. Raises the last Problem when there are none."""
+    found: list[Any] = []
+    problem: Problem | None = None
+    for method in methods:
+        try:
+            found.append(_asked(method, request))
+        except Problem as error:
+            problem = error
+    if problem is not None and not found:
+        raise problem
+    return found
 
 
 def _asked(method: Any, request: Any) -> Any:

@@ -41,6 +41,9 @@ def _register_up(app: typer.Typer, project: Project) -> None:
             typer.Option(help="Instances of a service: transfers=3, or of a version: pix@v2=1."),
         ] = None,
         db: Annotated[DatabaseKind, DATABASE_OPTION] = DatabaseKind.SQLITE,
+        control_planes: Annotated[
+            int, typer.Option(min=1, max=3, help="Replicas of the control plane.")
+        ] = 1,
         fresh: Annotated[bool, typer.Option("--fresh", help="Empty the data first.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="Keep logs in files only.")] = False,
     ) -> None:
@@ -59,6 +62,7 @@ def _register_up(app: typer.Typer, project: Project) -> None:
             ports,
             scale=_counts(scale or [], project),
             database=db,
+            control_planes=control_planes,
             logs_to=None if quiet else sys.stdout,
             colour=has_colour(sys.stdout),
             progress=lambda name, seconds: progress(f"  ✓ {name:<18} {seconds:5.1f} s"),

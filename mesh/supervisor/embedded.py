@@ -50,6 +50,7 @@ class Embedded:
         *,
         scale: Mapping[str, int] | None = None,
         database: DatabaseKind = DatabaseKind.SQLITE,
+        control_planes: int = 1,
         logs_to: TextIO | None = None,
         colour: bool = False,
         progress: Progress = lambda name, seconds: None,
@@ -57,7 +58,7 @@ class Embedded:
         self.project = project
         self.data = data
         self.ports = ports
-        self.endpoints = Endpoints.of(ports)
+        self.endpoints = Endpoints.of(ports, control_planes)
         self.uses_jaeger = False
         self.instances: dict[str, list[Instance]] = {}
         self._scale = dict(scale or {})
@@ -81,10 +82,14 @@ class Embedded:
             platform = [nats_program(self.data, self.ports.nats)]
             if not self.uses_jaeger:
                 platform.append(traces_program(root, self.data, self.ports))
-            platform.append(control_program(root, self.data, self.ports))
+            plane = control_program(root, self.data, self.ports, self.endpoints)
+            platform.append(plane)
             if self._cluster is not None:
                 platform.append(self._cluster.program())
             await self._start(self._add(program) for program in platform)
+            # The first one has made the authority that all share.
+            others = self.endpoints.control_planes[1:]
+            await self._start(self._add(plane) for _ in others)
             await self._start(
                 self._add(self._program(*parted(name)))
                 for name, count in self._counts().items()
@@ -239,6 +244,7 @@ class Embedded:
             "pid": os.getpid(),
             "endpoints": self.endpoints.public(),
             "identity": self.endpoints.identity,
+            "registry": self.endpoints.registry,
         }
         write_private(self.data / STATE_FILE, json.dumps(state, indent=1))
 

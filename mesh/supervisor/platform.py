@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mesh.supervisor.endpoints import Endpoints
 from mesh.supervisor.health import http_ready
 from mesh.supervisor.ports import LOOPBACK, Ports, free_port
 from mesh.supervisor.process import Launch, Program
@@ -33,9 +34,9 @@ def child_environment(root: Path, data: Path, **settings: str) -> Mapping[str, s
     }
 
 
-def control_data(data: Path) -> Path:
-    """Where the control plane keeps its certificate authority."""
-    return data / "control-plane"
+def control_data(data: Path, number: int = 1) -> Path:
+    """Where a replica of the control plane keeps its data; the first one, the authority too."""
+    return data / ("control-plane" if number == 1 else f"control-plane-{number}")
 
 
 def traces_program(root: Path, data: Path, ports: Ports) -> Program:
@@ -55,24 +56,32 @@ def traces_program(root: Path, data: Path, ports: Ports) -> Program:
     return Program(name="traces", launch=launch)
 
 
-def control_program(root: Path, data: Path, ports: Ports) -> Program:
-    """The control plane: xDS, the registry, the workloads' certificates."""
+def control_program(root: Path, data: Path, ports: Ports, endpoints: Endpoints) -> Program:
+    """The control plane: xDS, the registry, the workloads' certificates.
 
-    def launch(_: str) -> Launch:
-        admin = free_port()
+    Where there are several of it, they share the port that all others know, the authority, and the
+    policy in NATS, and each has a port and a data directory of its own.
+    """
+
+    def launch(id: str) -> Launch:
+        admin, number = free_port(), int(id.rpartition("-")[2])
+        own = endpoints.control_planes[number - 1].replace("localhost", LOOPBACK)
+        shared = {"MESH_XDS_SHARED_LISTEN": f"{LOOPBACK}:{ports.xds}"} if endpoints.registry else {}
         env = child_environment(
             root,
             data,
-            MESH_XDS_DATA_DIR=str(control_data(data)),
-            MESH_XDS_LISTEN=f"{LOOPBACK}:{ports.xds}",
+            MESH_XDS_DATA_DIR=str(control_data(data, number)),
+            MESH_XDS_AUTHORITY_DATA_DIR=str(control_data(data)),
+            MESH_XDS_LISTEN=own,
             MESH_XDS_IDENTITY_LISTEN=f"{LOOPBACK}:{ports.identity}",
             MESH_XDS_ADMIN_LISTEN=f"{LOOPBACK}:{admin}",
             MESH_XDS_NATS_URL=f"nats://{LOOPBACK}:{ports.nats}",
+            **shared,
         )
         return Launch(
             argv=[sys.executable, "-m", "mesh.xds"],
             env=env,
-            address=f"{LOOPBACK}:{ports.xds}",
+            address=own,
             missing=http_ready(admin, "/readyz"),
             admin=admin,
         )

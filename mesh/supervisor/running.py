@@ -43,7 +43,8 @@ class Running:
         except (OSError, ValueError):
             why = f"no supervisor keeps its data in {data}"
             raise Problem("the bank is not running", why, "./bank up", NOT_RUNNING) from None
-        endpoints = Endpoints(**state["endpoints"], identity=state["identity"])
+        private = {"identity": state["identity"], "registry": state.get("registry", "")}
+        endpoints = Endpoints(**state["endpoints"], **private)
         return cls(data=data, pid=state["pid"], endpoints=endpoints)
 
     def status(self) -> dict[str, Any]:

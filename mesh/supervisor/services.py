@@ -47,6 +47,7 @@ def service_program(
             "MESH_LISTEN": f"{LOOPBACK}:{own}",
             "MESH_ADMIN_LISTEN": f"{LOOPBACK}:{admin}",
             "MESH_CONTROL_PLANE": endpoints.xds,
+            "MESH_REGISTRY": endpoints.registry,
             "MESH_IDENTITY": endpoints.identity,
             "MESH_NATS_URL": endpoints.nats,
             "MESH_OTLP_URL": endpoints.otlp,

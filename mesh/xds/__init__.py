@@ -16,6 +16,8 @@ store          the catalogue on disk
 admin          what operators ask over HTTP
 plane          all of it together; `python -m mesh.xds` runs it
 accepted       what the core of a process has accepted, for its chassis
+mirrors        what of it is to be copied
+fallback       who answers the core while no control plane does; last_known: what
 bootstrap      what a gRPC client must know to follow the control plane
 together       the two sides of a stream
 lease          how a process stays registered

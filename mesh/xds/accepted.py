@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from google.protobuf.any_pb2 import Any as Packed
 
 from mesh.rpc.mirror import MirrorRule
+from mesh.xds.mirrors import mirror_of
 
 __all__ = ["Held", "accepted", "follow", "mirror_rules"]
 
 _LOOK_S = 1.0
+_ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +64,6 @@ async def follow(*takers: Callable[[Held], None]) -> None:
 
 def mirror_rules(held: Held) -> dict[str, MirrorRule]:
     """Reads what is to be copied, by service, from the route tables."""
-    from mesh.xds.resources import RDS
-    from mesh.xds.routes import mirror_of
-
-    bodies = ((name, each.body) for (type_url, name), each in held.items() if type_url == RDS)
-    rules = ((name, mirror_of(body)) for name, body in bodies)
+    tables = ((name, each.body) for (type_url, name), each in held.items() if type_url == _ROUTES)
+    rules = ((name, mirror_of(table)) for name, table in tables)
     return {name: rule for name, rule in rules if rule is not None}

@@ -44,8 +44,11 @@ class Node:
     control_plane: str
 
 
-def bootstrap(settings: NodeSettings, identity_dir: Path) -> dict[str, object]:
-    """Makes the bootstrap of a process whose certificate lies in `identity_dir`."""
+def bootstrap(settings: NodeSettings, identity_dir: Path, fallback: str = "") -> dict[str, object]:
+    """Makes the bootstrap of a process whose certificate lies in `identity_dir`.
+
+    `fallback` is where the process itself stands in for a control plane (`mesh.xds.fallback`).
+    """
     directory = identity_dir.absolute()
     files = {
         "certificate_file": str(directory / "cert.pem"),
@@ -53,16 +56,12 @@ def bootstrap(settings: NodeSettings, identity_dir: Path) -> dict[str, object]:
         "ca_certificate_file": str(directory / "bundle.pem"),
         "refresh_interval": _REFRESH_INTERVAL,
     }
+    # The host name is verified: it must be in the control plane's certificate.
+    servers = [_server(f"dns:///{settings.control_plane}", {"type": "tls", "config": files})]
+    if fallback:
+        servers.append(_server(fallback, {"type": "insecure"}))
     return {
-        "xds_servers": [
-            {
-                # The host name is verified: it must be in the control plane's certificate.
-                "server_uri": f"dns:///{settings.control_plane}",
-                "channel_creds": [{"type": "tls", "config": files}],
-                # A control plane that forgets must not take the mesh down with it.
-                "server_features": ["xds_v3", "ignore_resource_deletion"],
-            }
-        ],
+        "xds_servers": servers,
         "node": {
             "id": settings.instance_id,
             "cluster": settings.service,
@@ -72,4 +71,13 @@ def bootstrap(settings: NodeSettings, identity_dir: Path) -> dict[str, object]:
         "certificate_providers": {
             CERTIFICATE_PROVIDER: {"plugin_name": "file_watcher", "config": files}
         },
+    }
+
+
+def _server(uri: str, credentials: dict[str, object]) -> dict[str, object]:
+    return {
+        "server_uri": uri,
+        "channel_creds": [credentials],
+        # A control plane that forgets must not take the mesh down with it.
+        "server_features": ["xds_v3", "ignore_resource_deletion"],
     }

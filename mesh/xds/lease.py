@@ -57,6 +57,7 @@ class Lease:
     ) -> None:
         self.problem = "not registered yet"
         self.address = address
+        self.server_name = server_name
         self._credentials = credentials
         named = ("grpc.ssl_target_name_override", server_name)
         self._options = (*_OPTIONS, named) if server_name else _OPTIONS

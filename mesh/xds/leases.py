@@ -1,8 +1,9 @@
 """A process's leases: one with each replica of the control plane.
 
-The control plane is a name, and each address behind it is a replica. Replicas share nothing but
-the authority: each knows every instance, because every instance is registered with each, so any of
-them can answer any client. A client stays with one, and goes to the next when that one dies.
+The control plane is a name, and each address behind it is a replica; or several names, each of a
+replica. Replicas share the authority and the bucket of the policy: each knows every instance,
+because every instance is registered with each, so any of them can answer any client. A client stays
+with one, and goes to the next when that one dies.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ _SOON_S = 0.5
 
 
 class Leases:
-    """Keeps one instance registered with all replicas of a control plane at `host:port`."""
+    """Keeps one instance registered with all replicas of a control plane at `host:port`, or at
+    several of that, with commas between.
+    """
 
     def __init__(
         self,
-        address: str,
+        addresses: str,
         credentials: Callable[[], grpc.ChannelCredentials],
         measure: Callable[[pb.RegisterResponse], pb.Measured] | None = None,
     ) -> None:
-        self._host, _, self._port = address.rpartition(":")
+        self._named = [each.strip().rpartition(":")[::2] for each in addresses.split(",")]
         self._credentials = credentials
         self._measure = measure
         self._leases: dict[str, Lease] = {}
@@ -60,13 +63,13 @@ class Leases:
         try:
             while True:
                 found = await self._replicas()
-                for address in found - keeping.keys():
-                    lease = Lease(address, self._credentials, self._host.strip("[]"), self._measure)
+                for address in found.keys() - keeping.keys():
+                    lease = Lease(address, self._credentials, found[address], self._measure)
                     lease.judge(failing=self._failing)
                     self._leases[address] = lease
                     keeping[address] = asyncio.create_task(lease.keep(instance, methods))
                 # One that is no longer named goes when it no longer answers either.
-                for address in keeping.keys() - found:
+                for address in keeping.keys() - found.keys():
                     if not self._leases[address].registered:
                         keeping.pop(address).cancel()
                         del self._leases[address]
@@ -87,17 +90,23 @@ class Leases:
         live = [lease for lease in self._leases.values() if lease.registered]
         return all(await asyncio.gather(*(lease.drain(timeout_s) for lease in live)))
 
-    async def _replicas(self) -> set[str]:
-        """Looks the name up; what was known before counts where that does not work."""
+    async def _replicas(self) -> dict[str, str]:
+        """Looks the names up: addresses, each with the host that its certificate names."""
+        found: dict[str, str] = {}
+        self._problem = ""
+        for host, port in self._named:
+            for address in await self._addresses(host.strip("[]"), port):
+                found.setdefault(address, host.strip("[]"))
+        return found
+
+    async def _addresses(self, host: str, port: str) -> set[str]:
+        """Looks a name up; what was known before counts where that does not work."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
-                self._host.strip("[]"), int(self._port), type=socket.SOCK_STREAM
+                host, int(port), type=socket.SOCK_STREAM
             )
         except OSError as error:
-            self._problem = f"{self._host}: {error.strerror}"
-            return set(self._leases)
-        self._problem = ""
+            self._problem = f"{host}: {error.strerror}"
+            return {each for each, lease in self._leases.items() if lease.server_name == host}
         hosts = {str(where[0]) for _, _, _, _, where in found}
-        return {
-            f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}" for host in hosts
-        }
+        return {f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in hosts}

@@ -47,6 +47,8 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
+_SHARED = (*_OPTIONS[1:], ("grpc.so_reuseport", 1))
+
 _MOST_ASKING = 100
 
 
@@ -140,23 +142,31 @@ class ControlPlane:
         _log.info("control plane stopped")
 
     async def _serve_mesh(self, certificate: _OwnCertificate) -> None:
-        server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(
-            (
-                DiscoveryService(self.publisher).handler(),
-                RegistryService(self.registry).handler(),
-                LoadService(self.reports).handler(),
-                SightService(self.publisher, self.reports).handler(),
-                self.policies.service.handler(),
-            )
+        listens = [(self.settings.listen, _OPTIONS)]
+        if self.settings.shared_listen:
+            listens.append((self.settings.shared_listen, _SHARED))
+        found = []
+        for address, options in listens:
+            server = grpc.aio.server(options=options)
+            server.add_generic_rpc_handlers(self._handlers())
+            found.append(_listen(server, address, certificate.credentials(mutual=True)))
+            await server.start()
+            self._servers.append(server)
+        self.address = found[0]
+
+    def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        return (
+            DiscoveryService(self.publisher).handler(),
+            RegistryService(self.registry).handler(),
+            LoadService(self.reports).handler(),
+            SightService(self.publisher, self.reports).handler(),
+            self.policies.service.handler(),
         )
-        self.address = _listen(server, self.settings.listen, certificate.credentials(mutual=True))
-        await server.start()
-        self._servers.append(server)
 
     async def _serve_identity(self, authority: LiveAuthority, certificate: _OwnCertificate) -> None:
         # Whoever can reach the port can ask.
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_ASKING)
+        options = _SHARED if self.settings.shared_listen else _OPTIONS
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_ASKING)
         ttl = timedelta(seconds=self.settings.certificate_ttl_s)
         add_IdentityServiceServicer_to_server(IdentityService(authority, ttl), server)
         self.identity_address = _listen(

@@ -12,20 +12,17 @@ from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, Rou
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 
 from mesh.rpc.budget import REPEAT_HEADER, REPEAT_NO
 from mesh.rpc.mirror import MirrorRule
+from mesh.xds.mirrors import tell_mirror
 from mesh.xds.policy.lanes import Lane
 from meshapi.v1 import policy_pb2 as pb
 
-__all__ = ["FAULT_FILTER", "mirror_of", "route_table"]
+__all__ = ["FAULT_FILTER", "route_table"]
 
 FAULT_FILTER = "fault"
-
-# What the chassis reads; clients do not look at metadata.
-_MIRROR = "mesh.mirror"
 
 _NOT_AGAIN = pb.HeaderMatch(name=REPEAT_HEADER, exact=REPEAT_NO)
 
@@ -44,10 +41,7 @@ def route_table(
     """
     table = RouteConfiguration(name=name)
     if mirror is not None:
-        told = table.metadata.filter_metadata[_MIRROR]
-        told["percent"] = mirror.percent
-        told["service"] = mirror.service
-        told.get_or_create_list("paths").extend(sorted(mirror.paths))
+        tell_mirror(table, mirror)
     host = table.virtual_hosts.add(name=name, domains=["*"])
     for lane in lanes:
         if lane.retry is not None:
@@ -58,15 +52,6 @@ def route_table(
         for route in host.routes:
             route.route.request_mirror_policies.add(cluster=core_mirror)
     return table
-
-
-def mirror_of(table: Packed) -> MirrorRule | None:
-    """Reads from a route table what the chassis is to copy; None for nothing."""
-    metadata = RouteConfiguration.FromString(table.value).metadata.filter_metadata
-    if _MIRROR not in metadata:
-        return None
-    told = metadata[_MIRROR]
-    return MirrorRule(float(told["percent"]), frozenset(told["paths"]), told["service"])
 
 
 def _add(route: Route, lane: Lane) -> None:

@@ -25,6 +25,9 @@ class ControlPlaneSettings(BaseSettings):
     authority_data_dir: Path = Field(default_factory=lambda known: known["data_dir"])
     listen: str = "127.0.0.1:18000"
     identity_listen: str = "127.0.0.1:18001"
+    # Replicas on one machine listen here together (SO_REUSEPORT), and at `identity_listen` too:
+    # who connects is given to one of them, and to another one when that one has ended.
+    shared_listen: str = ""
     # Empty means none.
     admin_listen: str = ""
     # Where the operator's policy is kept, with its history. Empty: in the data directory.

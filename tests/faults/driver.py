@@ -25,6 +25,7 @@ from mesh.identity.workload import WorkloadIdentity
 from mesh.rpc.client import CHANNEL_OPTIONS, Channels, make_stub
 from mesh.xds.accepted import follow, mirror_rules
 from mesh.xds.bootstrap import Node, bootstrap
+from mesh.xds.fallback import FILE, Fallback
 from observability import metrics
 from tests.faults.backend import ACCOUNT_ID
 
@@ -118,7 +119,9 @@ async def main(told: dict[str, str]) -> None:
         version="1",
         control_plane=told["control_plane"],
     )
-    config = bootstrap(node, identity.directory)
+    fallback = Fallback(identity.directory / FILE)
+    await fallback.start()
+    config = bootstrap(node, identity.directory, fallback.uri)
     os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = json.dumps(config)
     channels = Channels(
         lambda service: grpc.aio.secure_channel(
@@ -129,7 +132,13 @@ async def main(told: dict[str, str]) -> None:
     )
     working = [
         keeping,
-        asyncio.create_task(follow(lambda held: channels.mirrors.follow(mirror_rules(held)))),
+        asyncio.create_task(
+            follow(
+                lambda held: channels.mirrors.follow(mirror_rules(held)),
+                fallback.keep,
+            )
+        ),
+        asyncio.create_task(fallback.write()),
         asyncio.create_task(channels.mirrors.run()),
     ]
     driver = Driver(channels)
@@ -145,6 +154,7 @@ async def main(told: dict[str, str]) -> None:
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
     await channels.close()
+    await fallback.stop()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,11 +82,12 @@ async def test_no_call_of_twenty_thousand_fails_through_all_that_an_operator_doe
     assert tally(calls) == {"OK": len(calls)}
 
 
+@pytest.mark.parametrize("replicas", [World.name_two_addresses, World.share_a_port])
 async def test_changes_follow_and_no_call_fails_when_one_control_plane_of_two_dies(
-    tmp_path: Path,
+    tmp_path: Path, replicas: Callable[[World], None]
 ) -> None:
     async with world_in(tmp_path) as world:
-        world.name_two_addresses()
+        replicas(world)
         planes = [await world.plane(0), await world.plane(1)]
         await world.backends("a")
         driver = await world.driver()

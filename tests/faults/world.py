@@ -84,6 +84,7 @@ class World:
         self.host = "localhost"
         self.prefix: list[str] = []
         self.ports = free_port(), free_port()
+        self.registry: list[int] = []
         self.started: list[Started] = []
         self.drivers: list[Driver] = []
         (folder / "control-plane").mkdir()
@@ -106,6 +107,10 @@ class World:
                 "a file of hosts of one's own needs `unshare --mount`, which is not allowed"
             )
 
+    def share_a_port(self) -> None:
+        """Has two control planes listen at one port, and each at one of its own."""
+        self.registry = [free_port(), free_port()]
+
     @property
     def data_dir(self) -> Path:
         return self.folder / "control-plane"
@@ -113,7 +118,10 @@ class World:
     @property
     def addresses(self) -> dict[str, str]:
         xds, identity = self.ports
-        return {"control_plane": f"{self.host}:{xds}", "identity": f"{self.host}:{identity}"}
+        addresses = {"control_plane": f"{self.host}:{xds}", "identity": f"{self.host}:{identity}"}
+        if self.registry:
+            addresses["registry"] = ",".join(f"{self.host}:{port}" for port in self.registry)
+        return addresses
 
     async def plane(self, number: int = 0) -> Started:
         xds, identity = self.ports
@@ -129,6 +137,12 @@ class World:
             "MESH_XDS_ADMIN_LISTEN": f"127.0.0.1:{admin}",
             **self.control,
         }
+        if self.registry:
+            settings |= {
+                "MESH_XDS_LISTEN": f"127.0.0.1:{self.registry[number]}",
+                "MESH_XDS_IDENTITY_LISTEN": f"127.0.0.1:{identity}",
+                "MESH_XDS_SHARED_LISTEN": f"127.0.0.1:{xds}",
+            }
         own.mkdir(exist_ok=True)
         plane = await self._start(["mesh.xds"], admin, f"plane-{number}", settings)
         await plane_ready(plane)
@@ -156,8 +170,8 @@ class World:
             await ready(backend)
         return found
 
-    async def driver(self, workload: str = "edge") -> Driver:
-        own = self.folder / f"{workload}-{len(self.drivers)}"
+    async def driver(self, workload: str = "edge", name: str = "") -> Driver:
+        own = self.folder / (name or f"{workload}-{len(self.drivers)}")
         self._join(own, workload)
         told = {
             "workload": workload,

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from mesh.cli.control import control_plane
 from mesh.supervisor.embedded import Embedded
 from mesh.supervisor.ports import LOOPBACK, Ports
 from mesh.supervisor.problem import Problem
@@ -67,6 +68,39 @@ async def up(project: Project, data: Path) -> AsyncIterator[Embedded]:
     await embedded.up()
     yield embedded
     await embedded.down()
+
+
+async def test_two_control_planes_share_authority_port_and_registry(
+    project: Project, data: Path
+) -> None:
+    embedded = Embedded(project, data, Ports.free(), control_planes=2)
+    await embedded.up()
+    try:
+        first, second = embedded.instances["control-plane"]
+        (told,) = (
+            json.loads(line)
+            for line in (data / "logs" / "quiet-1.log").read_text().splitlines()
+            if "MESH_REGISTRY" in line
+        )
+        running = Running.find(data)
+        assert told["MESH_REGISTRY"].split(",") == running.endpoints.control_planes
+        assert told["MESH_CONTROL_PLANE"] == running.endpoints.xds
+        assert {first.address, second.address} == {
+            each.replace("localhost", LOOPBACK) for each in running.endpoints.control_planes
+        }
+        assert not (data / "control-plane-2" / "authority").exists()
+
+        def asked() -> list[Any]:
+            with control_plane(running) as plane:
+                return [plane.instances(), plane.clients()]
+
+        assert await asyncio.to_thread(asked) == [[], []]
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        # One of them is enough to answer.
+        assert await asyncio.to_thread(asked) == [[], []]
+    finally:
+        await embedded.down()
 
 
 async def test_all_is_ready_and_the_status_says_where(up: Embedded, data: Path) -> None:
