@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import configparser
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,9 +22,7 @@ ALWAYS = {"__init__.py", "__main__.py", "app.py", "api.py", "tests"}
 SOMETIMES = {"domain.py", "saga.py", "projection.py", "store.py", "migrations"}
 SOMETIMES |= {"clients.py", "handlers.py", "tables.py", "checks.py"}
 # A rule or a table that has a name of its own, so that no module grows long.
-NAMED = {"credentials.py", "rail.py", "sandbox.py", "returns.py", "keys.py", "codes.py"}
-# A door or a store is parted by subject, where a service has several.
-PARTED = re.compile(r"[a-z]+_(api|store)\.py")
+NAMED = {"credentials.py", "sandbox.py", "holders.py"}
 
 MAX_MODULE = 400
 MAX_FUNCTION = 60
@@ -76,8 +73,7 @@ def test_every_service_has_the_same_shape(service: Path) -> None:
     names = {f"{name}.py" if name in layers else name for name in found}
 
     assert names >= ALWAYS
-    parted = {name for name in names if PARTED.fullmatch(name)}
-    assert names - parted <= ALWAYS | SOMETIMES | NAMED
+    assert names <= ALWAYS | SOMETIMES | NAMED
     assert ("store.py" in names) == ("migrations" in names)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import InvalidArgument
-from services.pix.domain import Key
+from services.pix.domain.payments import Key
 from services.suppliers.domain import pix_key
 
 WRITTEN = [

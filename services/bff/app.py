@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+from bank.pix.v1.keys_pb2_grpc import PixKeysServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
 from bank.pix.v1.receipts_pb2_grpc import PixReceiptsServiceStub
-from bank.pix.v1.sandbox_pb2_grpc import PixSandboxServiceStub
+from bank.pix.v1.sandbox_pb2_grpc import PixDirectorySandboxServiceStub, PixSandboxServiceStub
 from bank.statements.v1.statements_pb2_grpc import StatementsServiceStub
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from bank.support.v1.support_pb2_grpc import SupportServiceStub
@@ -30,8 +31,10 @@ STUBS = (
     ("transfers", TransferBatchesServiceStub),
     ("transfers", TermsServiceStub),
     ("pix", PixServiceStub),
+    ("pix", PixKeysServiceStub),
     ("pix", PixReceiptsServiceStub),
     ("pix", PixSandboxServiceStub),
+    ("pix", PixDirectorySandboxServiceStub),
     ("suppliers", SuppliersServiceStub),
     ("statements", StatementsServiceStub),
     ("support", SupportServiceStub),

@@ -1,8 +1,10 @@
-"""Pix: payments that go out, payments that come in, and the rail between, as a sandbox of it.
+"""Pix: payments, the keys they go by, and the rail between banks, as a sandbox of it.
 
-Owns       payments, deposits, what is given back of them; a copy of who may act for which account
-Asks       accounts (describe, post, hold)
+Owns       payments, deposits, what is given back of them; keys of accounts and claims on keys;
+           a copy of who may act for which account
+Asks       accounts (describe, post, hold), users (whose a company is)
 Publishes  PixPaymentSettled, PixPaymentRejected, PixPaymentReturned, PixReceived,
-           PixReceiptReturned, PixReceiptReturnFailed
+           PixReceiptReturned, PixReceiptReturnFailed, PixKeyProofRequested, PixKeyRegistered,
+           PixKeyRemoved, PixClaimChanged
 Listens    to accounts (AccountOpened, AccountClosed) and users (MembershipChanged)
 """

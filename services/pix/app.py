@@ -7,18 +7,21 @@ from functools import partial
 from typing import Any
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from bank.users.v1.holders_pb2_grpc import HoldersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.clock import now_us
 from mesh.saga.runner import Saga
 
-from . import handlers, returns, returns_store, sandbox, store
-from .api import PixApi
-from .clients import AccountsLedger, NoRail, OurAccounts
-from .rail import Messages, Rail
-from .receipts_api import ReceiptsApi
-from .saga import credit_deposit, deliver_payment
+from . import handlers, saga, sandbox
+from .api.keys import KeysApi
+from .api.payments import PixApi
+from .api.played_directory import DirectorySandboxApi
+from .api.played_rail import SandboxApi
+from .api.receipts import ReceiptsApi
+from .clients import AccountsLedger, NoRail, OurAccounts, Users
+from .domain.rail import Messages, Rail
 from .sandbox import Sandbox
-from .sandbox_api import SandboxApi
+from .store import claims, keys, payments, returns
 
 
 def build(chassis: Chassis) -> Service:
@@ -27,47 +30,61 @@ def build(chassis: Chassis) -> Service:
     rail: Rail = NoRail() if chassis.settings.is_production else played
 
     async def registered(key: str) -> str:
-        return await chassis.read(store.account_of_key, key)
+        return await chassis.read(keys.account_of_key, key)
 
+    accounts = OurAccounts(stub, registered)
+    users = Users(chassis.stub(HoldersServiceStub, "users"))
     return Service(
         name="pix",
         api=[
-            PixApi(chassis, OurAccounts(stub, registered)),
+            PixApi(chassis, accounts),
+            KeysApi(chassis, users, rail, accounts),
             ReceiptsApi(chassis),
             SandboxApi(chassis, played),
+            DirectorySandboxApi(chassis, played),
         ],
         projections=[handlers.COPIES],
-        sagas=list(sagas(chassis, AccountsLedger(stub), Messages(rail))),
+        sagas=[*sagas(chassis, AccountsLedger(stub), Messages(rail)), *claim_sagas()],
     )
+
+
+def claim_sagas() -> Iterator[Saga[Any]]:
+    ends = {
+        claims.ACKNOWLEDGE_CLAIM: claims.acknowledge,
+        claims.RESOLVE_CLAIM: claims.resolve,
+        claims.LAPSE_CLAIM: claims.lapse,
+    }
+    for name, finish in ends.items():
+        yield Saga(name=name, run=saga.wait, load=claims.load, finish=finish)
 
 
 def sagas(chassis: Chassis, ledger: AccountsLedger, messages: Messages) -> Iterator[Saga[Any]]:
     async def play(played: sandbox.PlayedReturn) -> None:
-        await chassis.transact(returns_store.keep_played, played, now_us())
+        await chassis.transact(returns.keep_played, played, now_us())
 
     yield Saga(
-        name=store.DELIVER_PAYMENT,
-        run=partial(deliver_payment, ledger=ledger, messages=messages),
-        load=store.get_payment,
-        finish=store.finish_payment,
+        name=payments.DELIVER_PAYMENT,
+        run=partial(saga.deliver_payment, ledger=ledger, messages=messages),
+        load=payments.get_payment,
+        finish=payments.finish_payment,
     )
     yield Saga(
-        name=store.CREDIT_DEPOSIT,
-        run=partial(credit_deposit, ledger=ledger, messages=messages),
-        load=store.get_deposit,
-        finish=store.finish_deposit,
+        name=payments.CREDIT_DEPOSIT,
+        run=partial(saga.credit_deposit, ledger=ledger, messages=messages),
+        load=payments.get_deposit,
+        finish=payments.finish_deposit,
     )
     yield Saga(
-        name=returns_store.GIVE_BACK,
-        run=partial(returns.give_back, ledger=ledger, messages=messages),
-        load=returns_store.get,
-        finish=returns_store.finish_out,
+        name=returns.GIVE_BACK,
+        run=partial(saga.give_back, ledger=ledger, messages=messages),
+        load=returns.get,
+        finish=returns.finish_out,
     )
     yield Saga(
-        name=returns_store.TAKE_BACK,
-        run=partial(returns.take_back, ledger=ledger, messages=messages),
-        load=returns_store.get,
-        finish=returns_store.finish_in,
+        name=returns.TAKE_BACK,
+        run=partial(saga.take_back, ledger=ledger, messages=messages),
+        load=returns.get,
+        finish=returns.finish_in,
     )
     yield Saga(
         name=sandbox.PLAY_RETURN,

@@ -7,16 +7,19 @@ from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
 from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.users.v1 import holders_pb2 as holders
 from mesh.errors import NotFound, Transient
 from services import wire
 from services.money import Money
 
-from .domain import Deposit, Key, KeyKind
-from .rail import Answer, Holder, Order, Settlement
-from .returns import Return
+from .domain.keys import Owner
+from .domain.payments import Deposit, Key, KeyKind
+from .domain.rail import Answer, Holder, Order, Settlement
+from .domain.returns import Return
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+    from bank.users.v1.holders_pb2_grpc import HoldersServiceAsyncStub
 
 # The account of the bank through which Pix money enters and leaves it.
 CLEARING = "pix-clearing"
@@ -105,6 +108,24 @@ class OurAccounts:
         except NotFound:
             return ""
         return key.value
+
+
+class Users:
+    """The users service, which knows whose a company is."""
+
+    def __init__(self, stub: HoldersServiceAsyncStub) -> None:
+        self.holders = stub
+
+    async def owner_of(self, company_id: str, user_id: str) -> Owner:
+        known = await self.holders.GetHolder(
+            holders.GetHolderRequest(company_id=company_id, user_id=user_id)
+        )
+        return Owner(
+            name=known.legal_name,
+            cnpj=known.cnpj,
+            cpf=known.owner_cpf,
+            email=known.user_email,
+        )
 
 
 class NoRail:

@@ -8,21 +8,21 @@ from bank.users.v1.users_pb2 import Role
 from mesh.db import UnitOfWork
 from mesh.events import Event, Projection
 
-from . import store
-from .domain import may_act
+from .domain.payments import may_act
+from .store import copies
 
 
 async def open_account(work: UnitOfWork, event: Event[accounts.AccountOpened]) -> None:
-    await store.open_account(work, event.data.account_id, event.data.company_id)
+    await copies.open_account(work, event.data.account_id, event.data.company_id)
 
 
 async def close_account(work: UnitOfWork, event: Event[accounts.AccountClosed]) -> None:
-    await store.close_account(work, event.data.account_id)
+    await copies.close_account(work, event.data.account_id)
 
 
 async def change_membership(work: UnitOfWork, event: Event[users.MembershipChanged]) -> None:
     role = Role.Name(event.data.role).removeprefix("ROLE_")
-    await store.set_member(work, event.data.user_id, event.data.company_id, may_act(role))
+    await copies.set_member(work, event.data.user_id, event.data.company_id, may_act(role))
 
 
 # The name is stored.

@@ -30,7 +30,7 @@ from mesh.db import Row, UnitOfWork, sql
 from mesh.errors import Refused
 from mesh.saga import Journal
 
-from .rail import REPEATED, Answer, Holder, Kind, Order, Outcome, Settlement
+from .domain.rail import REPEATED, Answer, Holder, Kind, Order, Outcome, Settlement
 
 # Stored.
 PLAY_RETURN = "play_return"

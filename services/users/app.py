@@ -6,6 +6,7 @@ from mesh.chassis import Chassis, Service
 
 from .api import TokenExchangeApi, TokenKeysApi, UsersApi
 from .credentials import Argon2Settings, Passwords
+from .holders import HoldersApi
 
 
 def build(chassis: Chassis) -> Service:
@@ -13,4 +14,4 @@ def build(chassis: Chassis) -> Service:
     if chassis.settings.is_production:
         costs.must_be_strong()
     users, exchange = UsersApi(chassis, Passwords(costs), tokens), TokenExchangeApi(chassis, tokens)
-    return Service(name="users", api=[users, tokens, exchange])
+    return Service(name="users", api=[users, tokens, exchange, HoldersApi(chassis)])

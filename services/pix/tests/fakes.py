@@ -9,8 +9,8 @@ from typing import TypeVar
 from mesh.errors import FailedPrecondition, Transient
 from mesh.ids import new_id
 from services.money import Money
-from services.pix.domain import Deposit, Payment
-from services.pix.rail import Answer, Holder, Order, Outcome, Settlement
+from services.pix.domain.payments import Deposit, Payment
+from services.pix.domain.rail import Answer, Holder, Order, Outcome, Settlement
 
 T = TypeVar("T")
 

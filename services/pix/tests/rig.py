@@ -17,7 +17,9 @@ from bank.accounts.v1.events_pb2 import AccountOpened
 from bank.money.v1.money_pb2 import Money
 from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
+from bank.users.v1 import holders_pb2 as holders
 from bank.users.v1.events_pb2 import MembershipChanged
+from bank.users.v1.holders_pb2_grpc import HoldersServiceServicer
 from bank.users.v1.users_pb2 import ROLE_OWNER, ROLE_VIEWER, Role
 from mesh.errors import FailedPrecondition, NotFound
 from mesh.ids import new_id
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 OWNER, STRANGER, VIEWER = new_id(), new_id(), new_id()
+CPF, CNPJ, EMAIL = "52998224725", "16727230000197", "ana@padaria.example"
 AMOUNT = Money(minor_units=100, currency_code="BRL")
 
 
@@ -120,6 +123,20 @@ class Accounts(AccountsServiceServicer):
         raise NotImplementedError
 
 
+class Holders(HoldersServiceServicer):
+    """Users, as pix asks them: every company is that of one person."""
+
+    async def GetHolder(
+        self, request: holders.GetHolderRequest, context: Any
+    ) -> holders.GetHolderResponse:
+        return holders.GetHolderResponse(
+            legal_name="Padaria Pão Quente Ltda",
+            cnpj=CNPJ,
+            owner_cpf=CPF,
+            user_email=EMAIL if request.user_id == OWNER else "",
+        )
+
+
 @dataclass
 class Rail:
     """The service and its ledger, as transfers and the outside meet it."""
@@ -165,9 +182,10 @@ class Rail:
 
 
 @asynccontextmanager
-async def a_rail(tmp_path: Path) -> AsyncIterator[Rail]:
+async def a_rail(tmp_path: Path, database_url: str = "") -> AsyncIterator[Rail]:
     ledger = Accounts()
-    async with running(build, tmp_path, peers={"accounts": [ledger]}) as service:
+    peers: dict[str, list[object]] = {"accounts": [ledger], "users": [Holders()]}
+    async with running(build, tmp_path, peers=peers, database_url=database_url) as service:
         yield Rail(
             service,
             ledger,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +16,7 @@ from mesh.errors import (
 )
 from mesh.ids import new_id
 
-from .rig import AMOUNT, Rail, a_rail
-
-
-@pytest.fixture
-async def rail(tmp_path: Path) -> AsyncIterator[Rail]:
-    async with a_rail(tmp_path) as rail:
-        yield rail
+from .rig import AMOUNT, Rail
 
 
 def payment(key: str) -> pb.SendPaymentRequest:

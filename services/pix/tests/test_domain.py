@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import AlreadyExists, InvalidArgument
 from services.money import Money
-from services.pix.domain import Key, KeyKind, Status
+from services.pix.domain.payments import Key, KeyKind, Status
 
 from .fakes import a_payment
 

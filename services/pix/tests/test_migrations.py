@@ -1,9 +1,9 @@
 from pathlib import Path
 
 from mesh.db.agree import differences
-from services.pix import store, tables
+from services.pix import tables
 
-VERSIONS = Path(store.__file__).parent / "migrations"
+VERSIONS = Path(tables.__file__).parent / "migrations"
 
 
 def test_tables_and_migrations_agree() -> None:

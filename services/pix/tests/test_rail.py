@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.clock import to_us
-from services.pix.rail import (
+from services.pix.domain.rail import (
     OUR_ISPB,
     RAIL_ID,
     Kind,

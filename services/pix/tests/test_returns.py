@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -30,16 +28,10 @@ from mesh.errors import (
 )
 from mesh.ids import new_id
 from mesh.testing.waiting import eventually
-from services.pix import returns_store
-from services.pix.returns import RETURN_PERIOD_US, Asked
+from services.pix.domain.returns import RETURN_PERIOD_US, Asked
+from services.pix.store import returns as returns_store
 
-from .rig import OWNER, STRANGER, VIEWER, Rail, a_rail, brl
-
-
-@pytest.fixture
-async def rail(tmp_path: Path) -> AsyncIterator[Rail]:
-    async with a_rail(tmp_path) as rail:
-        yield rail
+from .rig import OWNER, STRANGER, VIEWER, Rail, brl
 
 
 def returning(

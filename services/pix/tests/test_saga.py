@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.pix.domain import Status
-from services.pix.rail import REPEATED, Answer, Messages, Outcome
+from services.pix.domain.payments import Status
+from services.pix.domain.rail import REPEATED, Answer, Messages, Outcome
 from services.pix.saga import credit_deposit, deliver_payment
 
 from .fakes import SETTLED, UNKNOWN, FakeJournal, FakeLedger, FakeRail, a_deposit, a_payment

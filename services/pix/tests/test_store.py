@@ -10,8 +10,8 @@ import pytest
 from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import AlreadyExists, NotFound
 from mesh.ids import new_id
-from services.pix import store
-from services.pix.domain import Status
+from services.pix.domain.payments import Status
+from services.pix.store import payments as store
 
 from .fakes import a_deposit, a_payment
 

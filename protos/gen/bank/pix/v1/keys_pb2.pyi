@@ -71,6 +71,8 @@ class _PixKeyStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_PixKeySta
     """It is proven to be the holder's own, and registered elsewhere: it can be claimed."""
     PIX_KEY_STATUS_REMOVED: _PixKeyStatus.ValueType  # 4
     """It was removed, or has moved elsewhere."""
+    PIX_KEY_STATUS_SUSPENDED: _PixKeyStatus.ValueType  # 5
+    """A claim on it was confirmed, and is not completed yet: the account is not paid under it."""
 
 class PixKeyStatus(_PixKeyStatus, metaclass=_PixKeyStatusEnumTypeWrapper):
     """Whether an account is paid under a key."""
@@ -85,6 +87,8 @@ PIX_KEY_STATUS_TAKEN: PixKeyStatus.ValueType  # 3
 """It is proven to be the holder's own, and registered elsewhere: it can be claimed."""
 PIX_KEY_STATUS_REMOVED: PixKeyStatus.ValueType  # 4
 """It was removed, or has moved elsewhere."""
+PIX_KEY_STATUS_SUSPENDED: PixKeyStatus.ValueType  # 5
+"""A claim on it was confirmed, and is not completed yet: the account is not paid under it."""
 
 class _PixClaimKind:
     ValueType = typing.NewType("ValueType", builtins.int)

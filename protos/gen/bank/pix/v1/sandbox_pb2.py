@@ -31,7 +31,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61nk/pix/v1/sandbox.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x16\x62\x61nk/pix/v1/keys.proto\x1a\x1a\x62\x61nk/pix/v1/receipts.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xe3\x01\n\rRailBehaviour\x12\x1c\n\x08rejected\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12 \n\x0clost_settled\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12!\n\rlost_rejected\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12 \n\x0clost_message\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12.\n\x0erejection_code\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[A-Z0-9]{0,4}$\x12\x1d\n\x08\x64\x65lay_ms\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x00\"\xef\x01\n\x17SetRailBehaviourRequest\x12\xd3\x01\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviourB\xa3\x01\xbaH\x9f\x01\xba\x01\x9b\x01\n\x10\x62\x65haviour.shares\x12\x33must not share out more than a thousand thousandths\x1aRthis.rejected + this.lost_settled + this.lost_rejected + this.lost_message <= 1000\"I\n\x18SetRailBehaviourResponse\x12-\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviour\"\x19\n\x17GetRailBehaviourRequest\"I\n\x18GetRailBehaviourResponse\x12-\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviour\"v\n\x18SetDirectoryEntryRequest\x12\x1d\n\x07pix_key\x18\x01 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x1e\n\x08\x64ocument\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x0b\x18\x12\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01\"\x1b\n\x19SetDirectoryEntryResponse\"o\n\x19\x43reateOutsideClaimRequest\x12\x1d\n\x07pix_key\x18\x01 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x33\n\x04kind\x18\x02 \x01(\x0e\x32\x19.bank.pix.v1.PixClaimKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"B\n\x1a\x43reateOutsideClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.bank.pix.v1.PixClaim\"`\n\x10PlayClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x04play\x18\x02 \x01(\x0e\x32\x16.bank.pix.v1.ClaimPlayB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"9\n\x11PlayClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.bank.pix.v1.PixClaim\"\xfd\x01\n\x1a\x43reateOutsideReturnRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\x12\x33\n\x06reason\x18\x04 \x01(\x0e\x32\x19.bank.pix.v1.ReturnReasonB\x08\xbaH\x05\x82\x01\x02\x10\x01\"N\n\x1b\x43reateOutsideReturnResponse\x12\x11\n\treturn_id\x18\x01 \x01(\t\x12\x1c\n\x14return_end_to_end_id\x18\x02 \x01(\t\"L\n\x18GetSettlementFileRequest\x12\x30\n\x03\x64\x61y\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\"(\n\x19GetSettlementFileResponse\x12\x0b\n\x03\x63sv\x18\x01 \x01(\t*\x8b\x01\n\tClaimPlay\x12\x1a\n\x16\x43LAIM_PLAY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LAIM_PLAY_CONFIRM\x10\x01\x12\x15\n\x11\x43LAIM_PLAY_CANCEL\x10\x02\x12\x17\n\x13\x43LAIM_PLAY_COMPLETE\x10\x03\x12\x1a\n\x16\x43LAIM_PLAY_PERIOD_ENDS\x10\x04\x32\x93\x05\n\x11PixSandboxService\x12\x94\x01\n\x10SetRailBehaviour\x12$.bank.pix.v1.SetRailBehaviourRequest\x1a%.bank.pix.v1.SetRailBehaviourResponse\"3\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/sandbox/v1/pix/behaviour:\x01*\x12\x91\x01\n\x10GetRailBehaviour\x12$.bank.pix.v1.GetRailBehaviourRequest\x1a%.bank.pix.v1.GetRailBehaviourResponse\"0\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/sandbox/v1/pix/behaviour\x12\xb3\x01\n\x13\x43reateOutsideReturn\x12\'.bank.pix.v1.CreateOutsideReturnRequest\x1a(.bank.pix.v1.CreateOutsideReturnResponse\"I\x90\x02\x02\xaa\xbb\x18\n\n\x02\x08\x03\x10\x01\x38\x02@\x01\x82\xd3\xe4\x93\x02\x32\"-/sandbox/v1/pix/payments/{payment_id}/returns:\x01*\x12\x9c\x01\n\x11GetSettlementFile\x12%.bank.pix.v1.GetSettlementFileRequest\x1a&.bank.pix.v1.GetSettlementFileResponse\"8\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x05\x10\x01@\x01\x82\xd3\xe4\x93\x02#\x12!/sandbox/v1/pix/settlements/{day}2\xd9\x03\n\x1aPixDirectorySandboxService\x12\x97\x01\n\x11SetDirectoryEntry\x12%.bank.pix.v1.SetDirectoryEntryRequest\x1a&.bank.pix.v1.SetDirectoryEntryResponse\"3\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/sandbox/v1/pix/directory:\x01*\x12\x94\x01\n\x12\x43reateOutsideClaim\x12&.bank.pix.v1.CreateOutsideClaimRequest\x1a\'.bank.pix.v1.CreateOutsideClaimResponse\"-\xaa\xbb\x18\x08\n\x02\x08\x03\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/sandbox/v1/pix/claims:\x01*\x12\x89\x01\n\tPlayClaim\x12\x1d.bank.pix.v1.PlayClaimRequest\x1a\x1e.bank.pix.v1.PlayClaimResponse\"=\xaa\xbb\x18\x08\n\x02\x08\x03\x10\x01@\x01\x82\xd3\xe4\x93\x02+\"&/sandbox/v1/pix/claims/{claim_id}:play:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61nk/pix/v1/sandbox.proto\x12\x0b\x62\x61nk.pix.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x16\x62\x61nk/pix/v1/keys.proto\x1a\x1a\x62\x61nk/pix/v1/receipts.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xe3\x01\n\rRailBehaviour\x12\x1c\n\x08rejected\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12 \n\x0clost_settled\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12!\n\rlost_rejected\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12 \n\x0clost_message\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12.\n\x0erejection_code\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[A-Z0-9]{0,4}$\x12\x1d\n\x08\x64\x65lay_ms\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x00\"\xef\x01\n\x17SetRailBehaviourRequest\x12\xd3\x01\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviourB\xa3\x01\xbaH\x9f\x01\xba\x01\x9b\x01\n\x10\x62\x65haviour.shares\x12\x33must not share out more than a thousand thousandths\x1aRthis.rejected + this.lost_settled + this.lost_rejected + this.lost_message <= 1000\"I\n\x18SetRailBehaviourResponse\x12-\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviour\"\x19\n\x17GetRailBehaviourRequest\"I\n\x18GetRailBehaviourResponse\x12-\n\tbehaviour\x18\x01 \x01(\x0b\x32\x1a.bank.pix.v1.RailBehaviour\"v\n\x18SetDirectoryEntryRequest\x12\x1d\n\x07pix_key\x18\x01 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x1e\n\x08\x64ocument\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x0b\x18\x12\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01\"\x1b\n\x19SetDirectoryEntryResponse\"6\n\x1aIssueSandboxKeyCodeRequest\x12\x18\n\x06key_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"0\n\x1bIssueSandboxKeyCodeResponse\x12\x11\n\x04\x63ode\x18\x01 \x01(\tB\x03\x80\x01\x01\"o\n\x19\x43reateOutsideClaimRequest\x12\x1d\n\x07pix_key\x18\x01 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x33\n\x04kind\x18\x02 \x01(\x0e\x32\x19.bank.pix.v1.PixClaimKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"B\n\x1a\x43reateOutsideClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.bank.pix.v1.PixClaim\"`\n\x10PlayClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x04play\x18\x02 \x01(\x0e\x32\x16.bank.pix.v1.ClaimPlayB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"9\n\x11PlayClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.bank.pix.v1.PixClaim\"\xfd\x01\n\x1a\x43reateOutsideReturnRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19must be more than nothing\x1a\x14this.minor_units > 0\x12\x33\n\x06reason\x18\x04 \x01(\x0e\x32\x19.bank.pix.v1.ReturnReasonB\x08\xbaH\x05\x82\x01\x02\x10\x01\"N\n\x1b\x43reateOutsideReturnResponse\x12\x11\n\treturn_id\x18\x01 \x01(\t\x12\x1c\n\x14return_end_to_end_id\x18\x02 \x01(\t\"L\n\x18GetSettlementFileRequest\x12\x30\n\x03\x64\x61y\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\"(\n\x19GetSettlementFileResponse\x12\x0b\n\x03\x63sv\x18\x01 \x01(\t*\x8b\x01\n\tClaimPlay\x12\x1a\n\x16\x43LAIM_PLAY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LAIM_PLAY_CONFIRM\x10\x01\x12\x15\n\x11\x43LAIM_PLAY_CANCEL\x10\x02\x12\x17\n\x13\x43LAIM_PLAY_COMPLETE\x10\x03\x12\x1a\n\x16\x43LAIM_PLAY_PERIOD_ENDS\x10\x04\x32\x93\x05\n\x11PixSandboxService\x12\x94\x01\n\x10SetRailBehaviour\x12$.bank.pix.v1.SetRailBehaviourRequest\x1a%.bank.pix.v1.SetRailBehaviourResponse\"3\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/sandbox/v1/pix/behaviour:\x01*\x12\x91\x01\n\x10GetRailBehaviour\x12$.bank.pix.v1.GetRailBehaviourRequest\x1a%.bank.pix.v1.GetRailBehaviourResponse\"0\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/sandbox/v1/pix/behaviour\x12\xb3\x01\n\x13\x43reateOutsideReturn\x12\'.bank.pix.v1.CreateOutsideReturnRequest\x1a(.bank.pix.v1.CreateOutsideReturnResponse\"I\x90\x02\x02\xaa\xbb\x18\n\n\x02\x08\x03\x10\x01\x38\x02@\x01\x82\xd3\xe4\x93\x02\x32\"-/sandbox/v1/pix/payments/{payment_id}/returns:\x01*\x12\x9c\x01\n\x11GetSettlementFile\x12%.bank.pix.v1.GetSettlementFileRequest\x1a&.bank.pix.v1.GetSettlementFileResponse\"8\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x05\x10\x01@\x01\x82\xd3\xe4\x93\x02#\x12!/sandbox/v1/pix/settlements/{day}2\x82\x05\n\x1aPixDirectorySandboxService\x12\x97\x01\n\x11SetDirectoryEntry\x12%.bank.pix.v1.SetDirectoryEntryRequest\x1a&.bank.pix.v1.SetDirectoryEntryResponse\"3\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/sandbox/v1/pix/directory:\x01*\x12\xa6\x01\n\x13IssueSandboxKeyCode\x12\'.bank.pix.v1.IssueSandboxKeyCodeRequest\x1a(.bank.pix.v1.IssueSandboxKeyCodeResponse\"<\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\'\"\"/sandbox/v1/pix/keys/{key_id}:code:\x01*\x12\x94\x01\n\x12\x43reateOutsideClaim\x12&.bank.pix.v1.CreateOutsideClaimRequest\x1a\'.bank.pix.v1.CreateOutsideClaimResponse\"-\xaa\xbb\x18\x08\n\x02\x08\x03\x10\x01@\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/sandbox/v1/pix/claims:\x01*\x12\x89\x01\n\tPlayClaim\x12\x1d.bank.pix.v1.PlayClaimRequest\x1a\x1e.bank.pix.v1.PlayClaimResponse\"=\xaa\xbb\x18\x08\n\x02\x08\x03\x10\x01@\x01\x82\xd3\xe4\x93\x02+\"&/sandbox/v1/pix/claims/{claim_id}:play:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDIRECTORYENTRYREQUEST'].fields_by_name['document']._serialized_options = b'\200\001\001\272H\006r\004\020\013\030\022'
   _globals['_SETDIRECTORYENTRYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_SETDIRECTORYENTRYREQUEST'].fields_by_name['name']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\214\001'
+  _globals['_ISSUESANDBOXKEYCODEREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_ISSUESANDBOXKEYCODEREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ISSUESANDBOXKEYCODERESPONSE'].fields_by_name['code']._loaded_options = None
+  _globals['_ISSUESANDBOXKEYCODERESPONSE'].fields_by_name['code']._serialized_options = b'\200\001\001'
   _globals['_CREATEOUTSIDECLAIMREQUEST'].fields_by_name['pix_key']._loaded_options = None
   _globals['_CREATEOUTSIDECLAIMREQUEST'].fields_by_name['pix_key']._serialized_options = b'\200\001\001\272H\006r\004\020\003\030M'
   _globals['_CREATEOUTSIDECLAIMREQUEST'].fields_by_name['kind']._loaded_options = None
@@ -86,12 +90,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIXSANDBOXSERVICE'].methods_by_name['GetSettlementFile']._serialized_options = b'\220\002\001\252\273\030\010\n\002\010\005\020\001@\001\202\323\344\223\002#\022!/sandbox/v1/pix/settlements/{day}'
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['SetDirectoryEntry']._loaded_options = None
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['SetDirectoryEntry']._serialized_options = b'\220\002\002\252\273\030\010\n\002\010\002\020\001@\001\202\323\344\223\002\036\"\031/sandbox/v1/pix/directory:\001*'
+  _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['IssueSandboxKeyCode']._loaded_options = None
+  _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['IssueSandboxKeyCode']._serialized_options = b'\220\002\002\252\273\030\010\n\002\010\002\020\001@\001\202\323\344\223\002\'\"\"/sandbox/v1/pix/keys/{key_id}:code:\001*'
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['CreateOutsideClaim']._loaded_options = None
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['CreateOutsideClaim']._serialized_options = b'\252\273\030\010\n\002\010\003\020\001@\001\202\323\344\223\002\033\"\026/sandbox/v1/pix/claims:\001*'
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['PlayClaim']._loaded_options = None
   _globals['_PIXDIRECTORYSANDBOXSERVICE'].methods_by_name['PlayClaim']._serialized_options = b'\252\273\030\010\n\002\010\003\020\001@\001\202\323\344\223\002+\"&/sandbox/v1/pix/claims/{claim_id}:play:\001*'
-  _globals['_CLAIMPLAY']._serialized_start=1832
-  _globals['_CLAIMPLAY']._serialized_end=1971
+  _globals['_CLAIMPLAY']._serialized_start=1938
+  _globals['_CLAIMPLAY']._serialized_end=2077
   _globals['_RAILBEHAVIOUR']._serialized_start=240
   _globals['_RAILBEHAVIOUR']._serialized_end=467
   _globals['_SETRAILBEHAVIOURREQUEST']._serialized_start=470
@@ -106,24 +112,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDIRECTORYENTRYREQUEST']._serialized_end=1006
   _globals['_SETDIRECTORYENTRYRESPONSE']._serialized_start=1008
   _globals['_SETDIRECTORYENTRYRESPONSE']._serialized_end=1035
-  _globals['_CREATEOUTSIDECLAIMREQUEST']._serialized_start=1037
-  _globals['_CREATEOUTSIDECLAIMREQUEST']._serialized_end=1148
-  _globals['_CREATEOUTSIDECLAIMRESPONSE']._serialized_start=1150
-  _globals['_CREATEOUTSIDECLAIMRESPONSE']._serialized_end=1216
-  _globals['_PLAYCLAIMREQUEST']._serialized_start=1218
-  _globals['_PLAYCLAIMREQUEST']._serialized_end=1314
-  _globals['_PLAYCLAIMRESPONSE']._serialized_start=1316
-  _globals['_PLAYCLAIMRESPONSE']._serialized_end=1373
-  _globals['_CREATEOUTSIDERETURNREQUEST']._serialized_start=1376
-  _globals['_CREATEOUTSIDERETURNREQUEST']._serialized_end=1629
-  _globals['_CREATEOUTSIDERETURNRESPONSE']._serialized_start=1631
-  _globals['_CREATEOUTSIDERETURNRESPONSE']._serialized_end=1709
-  _globals['_GETSETTLEMENTFILEREQUEST']._serialized_start=1711
-  _globals['_GETSETTLEMENTFILEREQUEST']._serialized_end=1787
-  _globals['_GETSETTLEMENTFILERESPONSE']._serialized_start=1789
-  _globals['_GETSETTLEMENTFILERESPONSE']._serialized_end=1829
-  _globals['_PIXSANDBOXSERVICE']._serialized_start=1974
-  _globals['_PIXSANDBOXSERVICE']._serialized_end=2633
-  _globals['_PIXDIRECTORYSANDBOXSERVICE']._serialized_start=2636
-  _globals['_PIXDIRECTORYSANDBOXSERVICE']._serialized_end=3109
+  _globals['_ISSUESANDBOXKEYCODEREQUEST']._serialized_start=1037
+  _globals['_ISSUESANDBOXKEYCODEREQUEST']._serialized_end=1091
+  _globals['_ISSUESANDBOXKEYCODERESPONSE']._serialized_start=1093
+  _globals['_ISSUESANDBOXKEYCODERESPONSE']._serialized_end=1141
+  _globals['_CREATEOUTSIDECLAIMREQUEST']._serialized_start=1143
+  _globals['_CREATEOUTSIDECLAIMREQUEST']._serialized_end=1254
+  _globals['_CREATEOUTSIDECLAIMRESPONSE']._serialized_start=1256
+  _globals['_CREATEOUTSIDECLAIMRESPONSE']._serialized_end=1322
+  _globals['_PLAYCLAIMREQUEST']._serialized_start=1324
+  _globals['_PLAYCLAIMREQUEST']._serialized_end=1420
+  _globals['_PLAYCLAIMRESPONSE']._serialized_start=1422
+  _globals['_PLAYCLAIMRESPONSE']._serialized_end=1479
+  _globals['_CREATEOUTSIDERETURNREQUEST']._serialized_start=1482
+  _globals['_CREATEOUTSIDERETURNREQUEST']._serialized_end=1735
+  _globals['_CREATEOUTSIDERETURNRESPONSE']._serialized_start=1737
+  _globals['_CREATEOUTSIDERETURNRESPONSE']._serialized_end=1815
+  _globals['_GETSETTLEMENTFILEREQUEST']._serialized_start=1817
+  _globals['_GETSETTLEMENTFILEREQUEST']._serialized_end=1893
+  _globals['_GETSETTLEMENTFILERESPONSE']._serialized_start=1895
+  _globals['_GETSETTLEMENTFILERESPONSE']._serialized_end=1935
+  _globals['_PIXSANDBOXSERVICE']._serialized_start=2080
+  _globals['_PIXSANDBOXSERVICE']._serialized_end=2739
+  _globals['_PIXDIRECTORYSANDBOXSERVICE']._serialized_start=2742
+  _globals['_PIXDIRECTORYSANDBOXSERVICE']._serialized_end=3384
 # @@protoc_insertion_point(module_scope)

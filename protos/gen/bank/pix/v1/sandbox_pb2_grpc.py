@@ -248,6 +248,11 @@ class PixDirectorySandboxServiceStub:
                 request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
                 response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
                 _registered_method=True)
+        self.IssueSandboxKeyCode = channel.unary_unary(
+                '/bank.pix.v1.PixDirectorySandboxService/IssueSandboxKeyCode',
+                request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeRequest.SerializeToString,
+                response_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeResponse.FromString,
+                _registered_method=True)
         self.CreateOutsideClaim = channel.unary_unary(
                 '/bank.pix.v1.PixDirectorySandboxService/CreateOutsideClaim',
                 request_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.CreateOutsideClaimRequest.SerializeToString,
@@ -266,6 +271,13 @@ class PixDirectorySandboxServiceServicer:
 
     def SetDirectoryEntry(self, request, context):
         """Registers a key at another bank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueSandboxKeyCode(self, request, context):
+        """Plays the mailbox: issues the code that proves a key, in place of any earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,6 +304,11 @@ def add_PixDirectorySandboxServiceServicer_to_server(servicer, server):
                     servicer.SetDirectoryEntry,
                     request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.FromString,
                     response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.SerializeToString,
+            ),
+            'IssueSandboxKeyCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueSandboxKeyCode,
+                    request_deserializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeRequest.FromString,
+                    response_serializer=bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeResponse.SerializeToString,
             ),
             'CreateOutsideClaim': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateOutsideClaim,
@@ -332,6 +349,33 @@ class PixDirectorySandboxService:
             '/bank.pix.v1.PixDirectorySandboxService/SetDirectoryEntry',
             bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryRequest.SerializeToString,
             bank_dot_pix_dot_v1_dot_sandbox__pb2.SetDirectoryEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueSandboxKeyCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.pix.v1.PixDirectorySandboxService/IssueSandboxKeyCode',
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeRequest.SerializeToString,
+            bank_dot_pix_dot_v1_dot_sandbox__pb2.IssueSandboxKeyCodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -102,6 +102,8 @@ class PixDirectorySandboxServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PixDirectorySandboxServiceAsyncStub: ...
     SetDirectoryEntry: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]
     """Registers a key at another bank."""
+    IssueSandboxKeyCode: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.IssueSandboxKeyCodeRequest, _sandbox_pb2.IssueSandboxKeyCodeResponse]
+    """Plays the mailbox: issues the code that proves a key, in place of any earlier one."""
     CreateOutsideClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]
     """Plays another bank: one of its customers claims a key of ours."""
     PlayClaim: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]
@@ -114,6 +116,8 @@ class PixDirectorySandboxServiceAsyncStub(PixDirectorySandboxServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetDirectoryEntry: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SetDirectoryEntryRequest, _sandbox_pb2.SetDirectoryEntryResponse]  # type: ignore[assignment]
     """Registers a key at another bank."""
+    IssueSandboxKeyCode: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.IssueSandboxKeyCodeRequest, _sandbox_pb2.IssueSandboxKeyCodeResponse]  # type: ignore[assignment]
+    """Plays the mailbox: issues the code that proves a key, in place of any earlier one."""
     CreateOutsideClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateOutsideClaimRequest, _sandbox_pb2.CreateOutsideClaimResponse]  # type: ignore[assignment]
     """Plays another bank: one of its customers claims a key of ours."""
     PlayClaim: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PlayClaimRequest, _sandbox_pb2.PlayClaimResponse]  # type: ignore[assignment]
@@ -129,6 +133,14 @@ class PixDirectorySandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.SetDirectoryEntryResponse, _abc.Awaitable[_sandbox_pb2.SetDirectoryEntryResponse]]:
         """Registers a key at another bank."""
+
+    @_abc_1.abstractmethod
+    def IssueSandboxKeyCode(
+        self,
+        request: _sandbox_pb2.IssueSandboxKeyCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.IssueSandboxKeyCodeResponse, _abc.Awaitable[_sandbox_pb2.IssueSandboxKeyCodeResponse]]:
+        """Plays the mailbox: issues the code that proves a key, in place of any earlier one."""
 
     @_abc_1.abstractmethod
     def CreateOutsideClaim(

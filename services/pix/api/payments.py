@@ -14,8 +14,7 @@ from mesh.rpc import Context, caller, mark_replayed
 from services import wire
 from services.money import Money
 
-from . import store
-from .domain import (
+from ..domain.payments import (
     Accounts,
     Deposit,
     Key,
@@ -23,7 +22,8 @@ from .domain import (
     Status,
     known_account,
 )
-from .rail import OUR_ISPB, OUTSIDE_ISPB, end_to_end_id
+from ..domain.rail import OUR_ISPB, OUTSIDE_ISPB, end_to_end_id
+from ..store import payments as store
 
 PAGE_SIZE = 50
 # Comes after every other id.

@@ -13,11 +13,11 @@ from mesh.ids import new_id
 from mesh.rpc import Context, mark_replayed
 from services import wire
 
-from . import returns_store
-from .rail import settlement_file
-from .receipts_api import reason_of
-from .returns import Asked
-from .sandbox import Behaviour, Sandbox
+from ..domain.rail import settlement_file
+from ..domain.returns import Asked
+from ..sandbox import Behaviour, Sandbox
+from ..store import returns as returns_store
+from .receipts import reason_of
 
 
 class SandboxApi(PixSandboxServiceServicer):

@@ -10,12 +10,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from mesh.errors import AlreadyExists, FailedPrecondition, NotFound, Refused, Violation
+from mesh.errors import AlreadyExists, FailedPrecondition, NotFound, Violation
 from mesh.errors import InvalidArgument as Invalid
-from mesh.saga import Journal
 from services.money import Money
 
-from .rail import OUR_ISPB, OUTSIDE_ISPB, Kind, Messages, Order, return_id
+from .rail import OUR_ISPB, OUTSIDE_ISPB, Kind, Order, return_id
 
 RETURN_PERIOD_US = timedelta(days=90) // timedelta(microseconds=1)
 REASONS = ("BE08", "FR01", "MD06", "SL02")
@@ -148,34 +147,6 @@ class ReturnLedger(Protocol):
     async def give(self, given: Return) -> None: ...
     async def release(self, given: Return) -> None: ...
     async def take_back(self, given: Return) -> None: ...
-
-
-async def give_back(
-    given: Return, journal: Journal, ledger: ReturnLedger, messages: Messages
-) -> Return:
-    """Gives back what came in: held, sent, and taken from the account once the rail has it."""
-    try:
-        await journal.step("hold", ledger.hold, given)
-        if not given.payer:
-            await messages.hand_over(given.order(), journal)
-    except Refused as refusal:
-        await journal.step("release", ledger.release, given)
-        return given.failed(refusal.reason)
-    await journal.step("give", ledger.give, given)
-    return given.settled()
-
-
-async def take_back(
-    given: Return, journal: Journal, ledger: ReturnLedger, messages: Messages
-) -> Return:
-    """Puts what the other bank gives back on the account that paid; the rail is told."""
-    try:
-        await journal.step("credit", ledger.take_back, given)
-    except Refused as refusal:
-        await journal.step("reject", messages.reject, given.return_end_to_end_id)
-        return given.failed(refusal.reason)
-    await journal.step("accept", messages.accept, given.return_end_to_end_id)
-    return given.settled()
 
 
 def no_such_receipt() -> NotFound:

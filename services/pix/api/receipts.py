@@ -11,11 +11,11 @@ from mesh.rpc import Context, mark_replayed
 from services import wire
 from services.money import Money
 
-from . import returns_store
-from .api import PAGE_SIZE, page_start, user_id
-from .domain import Deposit
-from .returns import Asked, Return, Status
-from .returns_store import Query
+from ..domain.payments import Deposit
+from ..domain.returns import Asked, Return, Status
+from ..store import returns as returns_store
+from ..store.returns import Query
+from .payments import PAGE_SIZE, page_start, user_id
 
 
 class ReceiptsApi(PixReceiptsServiceServicer):

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from stdnum.br import cnpj, cpf
 
@@ -49,6 +49,11 @@ class Key:
 
     kind: KeyKind
     value: str
+
+    @classmethod
+    def new_random(cls) -> Key:
+        """Makes a random key (EVP): a UUID that tells nothing, not even when it was made."""
+        return cls(KeyKind.RANDOM, str(uuid4()))
 
     @classmethod
     def parse(cls, written: str) -> Key:

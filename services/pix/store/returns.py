@@ -12,11 +12,13 @@ from mesh.ids import new_id
 from services import wire
 from services.money import Money
 
-from . import returns, sandbox, store
-from .domain import Deposit
-from .domain import Status as PaymentStatus
-from .rail import Kind
-from .returns import Asked, Direction, Original, Return, Status
+from .. import sandbox
+from ..domain import returns
+from ..domain.payments import Deposit
+from ..domain.payments import Status as PaymentStatus
+from ..domain.rail import Kind
+from ..domain.returns import Asked, Direction, Original, Return, Status
+from . import copies, payments
 
 # Stored.
 GIVE_BACK = "give_back"
@@ -86,7 +88,7 @@ class Query:
 
 async def receipt(work: UnitOfWork, end_to_end_id: str, user_id: str) -> Deposit:
     """Reads a payment that came in on an account of one of the user's companies."""
-    return store.to_deposit(await receipt_row(work, end_to_end_id, user_id))
+    return payments.to_deposit(await receipt_row(work, end_to_end_id, user_id))
 
 
 async def receipts(work: UnitOfWork, query: Query) -> list[Deposit]:
@@ -98,7 +100,7 @@ async def receipts(work: UnitOfWork, query: Query) -> list[Deposit]:
         before=query.before,
         size=query.size,
     )
-    return [store.to_deposit(row) for row in rows]
+    return [payments.to_deposit(row) for row in rows]
 
 
 async def of_receipt(work: UnitOfWork, end_to_end_id: str, user_id: str) -> list[Return]:
@@ -115,7 +117,7 @@ async def keep_out(work: UnitOfWork, end_to_end_id: str, asked: Asked) -> tuple[
     if earlier is not None:
         return earlier, False
     row = await receipt_row(work, end_to_end_id, asked.requested_by)
-    store.must_be_allowed(bool(row["may_act"]))
+    copies.must_be_allowed(bool(row["may_act"]))
     paid_by = await work.fetch_one(IN_HOUSE, end_to_end_id=end_to_end_id)
     if paid_by is not None and not paid_by["payer_account_id"]:
         raise returns.payer_unknown()

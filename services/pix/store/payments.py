@@ -1,16 +1,16 @@
-"""Where payments and deposits are kept, and the copies of who may act for which account."""
+"""Where payments and deposits are kept."""
 
 from __future__ import annotations
 
 from bank.pix.v1 import events_pb2 as events
 from mesh.db import Row, UnitOfWork, sql
-from mesh.errors import NotFound, PermissionDenied
+from mesh.errors import NotFound
 from services import wire
 from services.money import Money
 
-from . import sandbox
-from .domain import Deposit, Payment, Status
-from .rail import Kind
+from .. import sandbox
+from ..domain.payments import Deposit, Payment, Status
+from ..domain.rail import Kind
 
 # Stored.
 DELIVER_PAYMENT = "deliver_payment"
@@ -35,22 +35,6 @@ REPEATED_DEPOSIT = sql(
     "SELECT * FROM deposits WHERE request_id = :request_id OR end_to_end_id = :end_to_end_id"
 )
 END_DEPOSIT = sql("UPDATE deposits SET status = :status, rejection_code = :code WHERE id = :id")
-
-ADD_ACCOUNT = sql(
-    "INSERT INTO accounts (id, company_id, is_open) VALUES (:id, :company, :is_open)"
-    " ON CONFLICT (id) DO NOTHING"
-)
-CLOSE_ACCOUNT = sql("UPDATE accounts SET is_open = :is_open WHERE id = :id")
-SET_MEMBER = sql(
-    "INSERT INTO memberships (user_id, company_id, may_act) VALUES (:user, :company, :may_act)"
-    " ON CONFLICT (user_id, company_id) DO UPDATE SET may_act = excluded.may_act"
-)
-COMPANY = sql(
-    "SELECT company_id, may_act, is_open FROM accounts JOIN memberships USING (company_id)"
-    " WHERE accounts.id = :account AND user_id = :user AND may_act IS NOT NULL"
-)
-ACCOUNT_OF_KEY = sql("SELECT account_id FROM keys WHERE pix_key = :key AND status = 'active'")
-OWNER_COMPANY = sql("SELECT company_id FROM accounts WHERE id = :account")
 
 
 async def find_payment(work: UnitOfWork, payment_id: str) -> Payment | None:
@@ -157,47 +141,6 @@ async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> Deposit:
     if deposit.status is Status.SETTLED:
         work.publish(received(deposit))
     return deposit
-
-
-async def open_account(work: UnitOfWork, account_id: str, company_id: str) -> None:
-    await work.execute(ADD_ACCOUNT, id=account_id, company=company_id, is_open=True)
-
-
-async def close_account(work: UnitOfWork, account_id: str) -> None:
-    await work.execute(CLOSE_ACCOUNT, id=account_id, is_open=False)
-
-
-async def set_member(work: UnitOfWork, user_id: str, company_id: str, may_act: bool | None) -> None:
-    await work.execute(SET_MEMBER, user=user_id, company=company_id, may_act=may_act)
-
-
-async def company_to_act_for(work: UnitOfWork, account_id: str, user_id: str) -> str:
-    """Names the company of an account that the user may act for, and that is open.
-
-    Raises `NotFound` for what is another's, or `PermissionDenied`.
-    """
-    row = await work.fetch_one(COMPANY, account=account_id, user=user_id)
-    if row is None or not row["is_open"]:
-        raise NotFound("ACCOUNT_NOT_FOUND", "There is no such account.")
-    must_be_allowed(bool(row["may_act"]))
-    return str(row["company_id"])
-
-
-async def account_of_key(work: UnitOfWork, key: str) -> str:
-    """Names the account that has registered a key; empty if none has."""
-    row = await work.fetch_one(ACCOUNT_OF_KEY, key=key)
-    return str(row["account_id"]) if row else ""
-
-
-async def company_of(work: UnitOfWork, account_id: str) -> str:
-    """Names the company of an account of ours; empty if there is none."""
-    row = await work.fetch_one(OWNER_COMPANY, account=account_id)
-    return str(row["company_id"]) if row else ""
-
-
-def must_be_allowed(allowed: bool) -> None:
-    if not allowed:
-        raise PermissionDenied("ROLE_MAY_NOT_ACT", "Your role does not allow you to do this.")
 
 
 def to_payment(row: Row) -> Payment:

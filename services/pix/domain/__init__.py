@@ -1,0 +1,7 @@
+"""The rules of Pix. No gRPC, no NATS, no SQL.
+
+payments   keys as they are written, payments that go out, payments that come in
+rail       the port of the rail: messages and answers
+returns    what is given back
+keys       keys of accounts, and claims
+"""
