@@ -32,7 +32,7 @@ PAGES = [
     ROOT / "docs" / "deploy.md",
     ROOT / "docs" / "failures.md",
 ]
-NAME = re.compile(r"\b(?:mesh|rpc|http|db|messaging|process|target)_[a-z0-9_]+\b")
+NAME = re.compile(r"\b(?:bank|mesh|rpc|http|db|messaging|process|target)_[a-z0-9_]+\b")
 # Labels of Prometheus and of the scrape, and tables that pages tell to look into.
 LABELS = {"service_version"}
 FILES = {"mesh_database_url", "mesh_nats_url"}
@@ -56,7 +56,7 @@ def recorded() -> Iterator[Any]:
     )
     for constant, instrument in vars(metrics).items():
         if instrument in metrics.INSTRUMENTS and re.search(
-            rf"\b{constant}\.(bind|add|set|record|observe|raise_to)\b", code
+            rf"\b{constant}\.(bind|add|set|record|observe|raise_to)\b|\bdrift={constant}\b", code
         ):
             yield instrument
 

@@ -15,10 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from observability.instruments import Gauge
 
-__all__ = ["Check", "Finding", "Part"]
+if TYPE_CHECKING:
+    from mesh.chassis import Chassis
+    from mesh.db import UnitOfWork
+
+__all__ = ["Check", "Finding", "Part", "on_snapshots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +65,14 @@ class Check:
     sweep: Callable[[str], Awaitable[Part]]
     recent: Callable[[], Awaitable[Part]] | None = None
     drift: Gauge | None = None
+
+
+def on_snapshots(
+    chassis: Chassis, look: Callable[[UnitOfWork, str], Awaitable[Part]]
+) -> Callable[[str], Awaitable[Part]]:
+    """Makes a sweep of a unit that reads one part from one snapshot."""
+
+    async def sweep(after: str) -> Part:
+        return await chassis.read(look, after)
+
+    return sweep

@@ -15,19 +15,10 @@ from services import wire
 from services.money import Money
 
 from . import checks, store
-from .domain.books import (
-    BalanceThen,
-    Entry,
-    Hold,
-    Line,
-    Posting,
-    find,
-    is_unsettled,
-    must_be_movable,
-    must_be_past,
-)
+from .domain.books import Entry, Hold, Line, Posting, must_be_movable
 from .domain.chart import BALANCE_LIMIT, Account
 from .domain.orders import Block, Capture, Close, Limit, Place, Post, Release, Reverse
+from .domain.reading import BalanceThen, find, is_unsettled, must_be_past
 from .store import Counter
 
 PAGE_SIZE = 100

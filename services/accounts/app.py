@@ -8,14 +8,18 @@ from mesh.chassis import Chassis, Service
 
 from . import handlers, store
 from .api import AccountsApi, LedgerApi
+from .checks import checks
+from .domain.books import Recent
 
 
 def build(chassis: Chassis) -> Service:
-    counter = store.Counter(chassis.together(store.settle))
+    recent = Recent()
+    counter = store.Counter(chassis.together(partial(store.settle, recent=recent)))
     return Service(
         name="accounts",
         api=[AccountsApi(chassis, counter), LedgerApi(chassis, counter)],
         projections=[handlers.MEMBERS],
         reactions=[handlers.OPENING],
+        checks=checks(chassis, recent),
         background=[partial(handlers.release_expired_holds, chassis, counter)],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -15,9 +16,7 @@ from services import wire
 from services.money import Money
 
 from .domain.books import (
-    PAYING_ROLES,
     Answer,
-    BalanceThen,
     Blocked,
     Books,
     Closed,
@@ -25,10 +24,12 @@ from .domain.books import (
     GivenBack,
     Line,
     Posting,
+    Recent,
     SetAside,
 )
 from .domain.chart import Account, refusal
 from .domain.orders import Order
+from .domain.reading import PAYING_ROLES, BalanceThen
 from .tables import (
     account_row,
     entry_row,
@@ -149,12 +150,18 @@ class Counter:
 
 
 async def settle(
-    work: UnitOfWork, asked: Sequence[Asked[Order[Any]]], *, clock: Callable[[], int] = now_us
+    work: UnitOfWork,
+    asked: Sequence[Asked[Order[Any]]],
+    *,
+    recent: Recent | None = None,
+    clock: Callable[[], int] = now_us,
 ) -> list[Any]:
     """Carries out orders on the books, all in one unit of work, and answers each of them."""
     books = await load(work, [each.order for each in asked], clock)
     answers = [each.run(carry_out, work, books, each.order) for each in asked]
-    await keep(work, books)
+    lines = await keep(work, books)
+    if lines and recent:
+        work.on_commit(partial(recent.note, lines))
     return answers
 
 
@@ -202,8 +209,8 @@ async def load_originals(work: UnitOfWork, books: Books, ids: Sequence[str]) -> 
         books.originals[row["id"]] = to_entry(row, sides[row["id"]])
 
 
-async def keep(work: UnitOfWork, books: Books) -> None:
-    """Keeps what became of the books."""
+async def keep(work: UnitOfWork, books: Books) -> Sequence[Line]:
+    """Keeps what became of the books, and gives the new lines."""
     if books.entries:
         rows = [entry_row(entry, answer) for entry, answer in books.entries]
         await work.execute_many(ENTER, sorted(rows, key=lambda row: str(row["id"])))
@@ -216,6 +223,7 @@ async def keep(work: UnitOfWork, books: Books) -> None:
     if books.ended:
         ended = [{"id": each.id, "status": each.status} for each in books.ended.values()]
         await work.execute_many(END_HOLD, ended)
+    return lines
 
 
 async def find_overdue(work: UnitOfWork, at_us: int, limit: int) -> list[str]:

@@ -23,6 +23,9 @@ END = 2**63 - 1
 LONGEST_WAIT_S = 0.5
 LOOK_AGAIN_S = 0.1
 
+# The seal before the first line of an account.
+UNSEALED = bytes(32)
+
 _MAC_BYTES = 16
 _VERSION_BYTES = 8
 
@@ -43,6 +46,24 @@ class Line:
     counterparty: str = field(repr=False)
     description: str = field(repr=False)
     occurred_at_us: int
+    # What seals it in the ledger, and all lines before it. Older lines have none.
+    seal: bytes = field(default=b"", repr=False)
+
+    def sealed(self, previous: bytes) -> bytes:
+        """Seals the line as the ledger does (`EntryPosted.seal`)."""
+        fixed = (
+            self.account_id,
+            str(self.version),
+            self.entry_id,
+            self.transfer_id,
+            str(self.amount.minor_units),
+            self.amount.currency,
+            str(self.balance_after.minor_units),
+            str(self.occurred_at_us),
+            str(len(self.counterparty)),
+        )
+        said = "\n".join((*fixed, self.counterparty + self.description))
+        return hashlib.sha256(previous + said.encode()).digest()
 
 
 @dataclass(frozen=True, kw_only=True)

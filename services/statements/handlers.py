@@ -68,4 +68,5 @@ def to_line(posted: ledger.EntryPosted) -> Line:
         counterparty=posted.counterparty,
         description=posted.description,
         occurred_at_us=posted.occurred_at.ToMicroseconds(),
+        seal=posted.seal,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Boolean, Integer, MetaData, Text
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
 from mesh.db import Row, UnitOfWork, sql
@@ -33,6 +33,7 @@ class LineRow(Table, table=True):
     counterparty: str = Field(sa_type=Text)
     description: str = Field(sa_type=Text)
     occurred_at_us: int = Field(sa_type=BigInteger)
+    seal: bytes = Field(sa_type=LargeBinary, sa_column_kwargs={"server_default": text("''")})
 
 
 class AccountRow(Table, table=True):
@@ -63,8 +64,9 @@ class PageSecretRow(Table, table=True):
 
 ADD_LINE = sql(
     "INSERT INTO lines (account_id, version, entry_id, transfer_id, minor_units, balance_after,"
-    " currency, counterparty, description, occurred_at_us) VALUES (:account, :version, :entry,"
-    " :transfer, :amount, :balance, :currency, :counterparty, :description, :occurred_at)"
+    " currency, counterparty, description, occurred_at_us, seal) VALUES (:account, :version,"
+    " :entry, :transfer, :amount, :balance, :currency, :counterparty, :description, :occurred_at,"
+    " :seal)"
     " ON CONFLICT (account_id, version) DO NOTHING"
 )
 ADD_ACCOUNT = sql(
@@ -89,6 +91,16 @@ LINES = sql(
     " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us"
     " ORDER BY version DESC LIMIT :size"
 )
+LINE = sql("SELECT * FROM lines WHERE account_id = :account AND version = :version")
+LINES_FROM = sql(
+    "SELECT * FROM lines WHERE (account_id, version) > (:account, CAST(:version AS BIGINT))"
+    " ORDER BY account_id, version LIMIT :size"
+)
+LAST_LINES = sql(
+    "SELECT lines.* FROM (SELECT account_id, MAX(version) AS version FROM lines"
+    " WHERE account_id > :after GROUP BY account_id ORDER BY account_id LIMIT :size) AS last"
+    " JOIN lines USING (account_id, version) ORDER BY account_id"
+)
 PAGE_SECRET = sql("SELECT secret FROM page_secrets WHERE number = 1")
 
 
@@ -105,6 +117,7 @@ async def add_line(work: UnitOfWork, line: Line) -> None:
         counterparty=line.counterparty,
         description=line.description,
         occurred_at=line.occurred_at_us,
+        seal=line.seal,
     )
 
 
@@ -140,6 +153,22 @@ async def find_page(work: UnitOfWork, query: Query) -> Page | None:
     return Page(lines, has_more=len(rows) > query.size, as_of_version=reached["version"] or 0)
 
 
+async def find_line(work: UnitOfWork, account_id: str, version: int) -> Line | None:
+    row = await work.fetch_one(LINE, account=account_id, version=version)
+    return to_line(row) if row else None
+
+
+async def lines_from(work: UnitOfWork, account_id: str, version: int, size: int) -> list[Line]:
+    """Reads lines of all accounts, in their order, after one of them."""
+    rows = await work.fetch_all(LINES_FROM, account=account_id, version=version, size=size)
+    return [to_line(row) for row in rows]
+
+
+async def last_lines(work: UnitOfWork, after: str, size: int) -> list[Line]:
+    """Reads the last line of each account, for accounts after one of them."""
+    return [to_line(row) for row in await work.fetch_all(LAST_LINES, after=after, size=size)]
+
+
 async def page_secret(work: UnitOfWork) -> bytes:
     row = await work.fetch_one(PAGE_SECRET)
     assert row is not None, "the secret is made with its table"
@@ -157,4 +186,5 @@ def to_line(row: Row) -> Line:
         counterparty=row["counterparty"],
         description=row["description"],
         occurred_at_us=row["occurred_at_us"],
+        seal=bytes(row["seal"] or b""),
     )

@@ -20,11 +20,6 @@ from services.money import Money
 
 from .chart import CHART, MOST_MINOR_UNITS, Account, refusal
 
-# For so long (microseconds) an entry may be on its way into the books with the time it was given.
-UNSETTLED_US = 30_000_000
-
-PAYING_ROLES = frozenset({"OWNER", "OPERATOR"})
-
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -329,55 +324,25 @@ class Books:
         return hold
 
 
-@dataclass(frozen=True, slots=True)
-class BalanceThen:
-    """A balance at an instant, and how many lines the account had by then."""
+class Recent:
+    """Which lines were written of late: of some accounts, each from a version on."""
 
-    account: str
-    balance: Money
-    version: int
-    at_us: int
+    MOST = 10_000
 
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialLine:
-    """What is on the accounts of a kind: what we are owed (debit), and what we owe (credit)."""
+    def note(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            if len(self._first) < self.MOST:
+                self._first.setdefault(line.account, line.version)
 
-    kind: str
-    currency: str
-    accounts: int
-    debit: int
-    credit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a check of the ledger found; `faults` are sentences."""
-
-    entries: int
-    accounts: int
-    total_minor_units: int
-    faults: Sequence[str]
-
-
-def find(accounts: Sequence[Account], account_id: str) -> Account:
-    for account in accounts:
-        if account.id == account_id:
-            return account
-    raise refusal("ACCOUNT_NOT_FOUND")
+    def take(self, most: int) -> list[tuple[str, int]]:
+        """Gives some of them away."""
+        return [self._first.popitem() for _ in range(min(most, len(self._first)))]
 
 
 def must_be_movable(amount: Money) -> Money:
     if not 0 < abs(amount.minor_units) <= MOST_MINOR_UNITS:
         raise InvalidArgument("AMOUNT_OUT_OF_RANGE", "The amount is nothing, or too much.")
     return amount
-
-
-def must_be_past(at_us: int, now_us: int) -> int:
-    if not 0 <= at_us <= now_us:
-        raise InvalidArgument("INSTANT_NOT_PAST", "The instant is not past.")
-    return at_us
-
-
-def is_unsettled(at_us: int, now_us: int) -> bool:
-    return at_us > now_us - UNSETTLED_US

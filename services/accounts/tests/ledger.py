@@ -14,9 +14,10 @@ from mesh.db import Database, Together, UnitOfWork, sql
 from mesh.errors import Refused
 from mesh.ids import new_id
 from services.accounts import checks, handlers, store
-from services.accounts.domain.books import BalanceThen, Entry, Hold, Posting
+from services.accounts.domain.books import Entry, Hold, Posting
 from services.accounts.domain.chart import Account
 from services.accounts.domain.orders import Capture, Close, Place, Post, Release, Reverse
+from services.accounts.domain.reading import BalanceThen
 from services.money import Money
 
 VERSIONS = Path(store.__file__).parent / "migrations"

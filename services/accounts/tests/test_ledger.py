@@ -10,7 +10,7 @@ import pytest
 from mesh.db import CheckViolated
 from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from mesh.ids import new_id
-from services.accounts import checks, store
+from services.accounts import store
 from services.accounts.domain.books import Posting
 from services.accounts.domain.chart import Account
 from services.accounts.domain.orders import Limit
@@ -216,33 +216,6 @@ async def test_the_database_itself_refuses_a_balance_below_the_floor(ledger: Led
 
     with pytest.raises(CheckViolated, match="accounts_floor"):
         await ledger.run("UPDATE accounts SET held = 101 WHERE id = :id", id=account)
-
-
-@pytest.mark.parametrize(
-    ("damage", "fault"),
-    [
-        ("UPDATE accounts SET balance = balance + 1 WHERE id = :id", "not the sum of its postings"),
-        ("UPDATE accounts SET version = version + 1 WHERE id = :id", "have a gap"),
-        ("UPDATE accounts SET held = 1 WHERE id = :id", "sum of its open holds"),
-        (
-            "INSERT INTO postings (account_id, version, entry_id, minor_units, currency,"
-            " balance_after, counterparty, seal) VALUES (:id, 2, 'none', 5, 'BRL', 7, '', '')",
-            "belong to no entry",
-        ),
-        (
-            "INSERT INTO entries (id, transfer_id, description, counterparty, fingerprint,"
-            " refused, posted_at_us) VALUES (:id, '', '', '', '', '', 1)",
-            "too few postings",
-        ),
-    ],
-)
-async def test_a_damaged_ledger_is_found_out(ledger: Ledger, damage: str, fault: str) -> None:
-    account = await ledger.open(100)
-    await ledger.run(damage, id=account)
-
-    report = await ledger.database.read(checks.verify)
-
-    assert any(fault in sentence for sentence in report.faults), report.faults
 
 
 def test_an_entry_balances_or_is_none() -> None:
