@@ -170,7 +170,8 @@ class World:
             await ready(backend)
         return found
 
-    async def driver(self, workload: str = "edge", name: str = "") -> Driver:
+    async def driver(self, workload: str = "edge", name: str = "", bootstrap: str = "") -> Driver:
+        """Starts a caller. `bootstrap` is a file, instead of one that names our control plane."""
         own = self.folder / (name or f"{workload}-{len(self.drivers)}")
         self._join(own, workload)
         told = {
@@ -189,7 +190,7 @@ class World:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=environment({}),
+                env=environment({"GRPC_XDS_BOOTSTRAP": bootstrap} if bootstrap else {}),
             )
         driver = Driver(child, own)
         self.drivers.append(driver)

