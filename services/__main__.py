@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mesh.cli.main import run
 from mesh.supervisor.project import Project
-from services.commands import demo, ledger
+from services.commands import demo, ledger, people
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = "0.1.0"
@@ -29,7 +29,7 @@ BANK = Project(
     ),
     edge="bff",
     contracts=("bank",),
-    commands=(demo.register, ledger.register),
+    commands=(demo.register, ledger.register, people.register),
     checks={"ledger": ledger.check},
 )
 

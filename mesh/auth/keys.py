@@ -17,8 +17,9 @@ __all__ = ["Fetch", "TokenKeys", "issuer_keys"]
 
 Fetch = Callable[[], Awaitable[Sequence[TokenKey]]]
 
-# Keys older than this are asked for again; if nobody answers they serve on, until MAX_AGE_S.
-REFRESH_S = 300.0
+# Keys older than this are asked for again; if nobody answers they serve on, until MAX_AGE_S. An
+# issuer publishes a key for twice as long before it signs.
+REFRESH_S = 30.0
 MAX_AGE_S = 3_600.0
 
 # An unknown key name is worth one question now and then: anybody can make names up.

@@ -15,6 +15,8 @@ from bank.transfers.v1.batches_pb2_grpc import TransferBatchesServiceStub
 from bank.transfers.v1.recurring_pb2_grpc import RecurringTransfersServiceStub
 from bank.transfers.v1.terms_pb2_grpc import TermsServiceStub
 from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
+from bank.users.v1.companies_pb2_grpc import CompaniesServiceStub
+from bank.users.v1.staff_pb2_grpc import StaffServiceStub
 from bank.users.v1.users_pb2_grpc import UsersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.rest import mount
@@ -24,6 +26,8 @@ from .api import Home
 
 STUBS = (
     ("users", UsersServiceStub),
+    ("users", CompaniesServiceStub),
+    ("users", StaffServiceStub),
     ("users", TokenKeysServiceStub),
     ("accounts", AccountsServiceStub),
     ("transfers", TransfersServiceStub),

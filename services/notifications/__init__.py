@@ -3,6 +3,7 @@
 Owns       messages, the development mailbox; a copy of who owns which account
 Asks       users (where somebody is reached, and codes for messages)
 Publishes  nothing
-Listens    to users (UserRegistered, CodeRequested), transfers (TransferCompleted, TransferFailed),
-           pix (PixReceived), support (TicketAnswered), accounts (AccountOpened)
+Listens    to users (UserRegistered, CodeRequested, NewDeviceSeen, InvitationCreated, UserErased),
+           transfers (TransferCompleted, TransferFailed), pix (PixReceived),
+           support (TicketAnswered), accounts (AccountOpened)
 """

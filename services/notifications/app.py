@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bank.users.v1.companies_pb2_grpc import CompaniesServiceStub
 from bank.users.v1.users_pb2_grpc import UsersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.saga.runner import Saga
@@ -36,4 +37,5 @@ def mailer(chassis: Chassis) -> Mailer:
     if chassis.settings.is_production:
         return NoMailer()
     users = chassis.stub(UsersServiceStub, "users")
-    return MailboxMailer(users, lambda mail: chassis.transact(store.keep_mail, mail))
+    companies = chassis.stub(CompaniesServiceStub, "users")
+    return MailboxMailer(users, companies, lambda mail: chassis.transact(store.keep_mail, mail))

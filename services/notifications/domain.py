@@ -29,10 +29,12 @@ class Kind(StrEnum):
     TRANSFER_FAILED = "TRANSFER_FAILED"
     PIX_RECEIVED = "PIX_RECEIVED"
     TICKET_ANSWERED = "TICKET_ANSWERED"
+    NEW_DEVICE = "NEW_DEVICE"
+    INVITATION = "INVITATION"
 
 
 # Sent by e-mail alone: who reads the list of their messages has no use for a code.
-CODES = frozenset({Kind.CONFIRMATION, Kind.PASSWORD_RESET})
+CODES = frozenset({Kind.CONFIRMATION, Kind.PASSWORD_RESET, Kind.INVITATION})
 
 
 class Status(StrEnum):
@@ -66,7 +68,10 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What a user is told because of one event."""
+    """What a user is told because of one event.
+
+    Who is invited is no user yet: `user_id` is then the invitation's.
+    """
 
     id: str = field(default_factory=new_id)
     event_id: str
@@ -85,7 +90,8 @@ class Message:
 
     def mail(self, contact: Contact, now_us: int) -> Mail:
         """Writes the e-mail."""
-        lines = [f"Olá, {contact.full_name}.", self.body]
+        greeting = f"Olá, {contact.full_name}." if contact.full_name else "Olá."
+        lines = [greeting, self.body]
         if contact.code:
             lines.append(f"Código: {contact.code}")
         return Mail(
@@ -162,6 +168,21 @@ class Occasion:
             Kind.TICKET_ANSWERED,
             "Respondemos ao seu chamado",
             "Há uma resposta nova ao seu chamado. Abra o aplicativo para ler.",
+        )
+
+    def new_device(self) -> Message:
+        return self._message(
+            Kind.NEW_DEVICE,
+            "Novo acesso à sua conta",
+            "Sua conta foi acessada de um aparelho novo. Se não foi você, encerre a sessão no"
+            " aplicativo e troque sua senha.",
+        )
+
+    def invitation(self) -> Message:
+        return self._message(
+            Kind.INVITATION,
+            "Você foi convidado para atuar por uma empresa",
+            "Entre, ou cadastre-se com este e-mail, e aceite o convite com o código abaixo.",
         )
 
     def _message(self, kind: Kind, subject: str, body: str) -> Message:

@@ -29,6 +29,18 @@ async def on_code_requested(work: UnitOfWork, event: Event[users.CodeRequested])
     await store.send(work, why.password_reset() if reset else why.confirmation())
 
 
+async def on_new_device_seen(work: UnitOfWork, event: Event[users.NewDeviceSeen]) -> None:
+    await store.send(work, occasion(event, event.data.user_id).new_device())
+
+
+async def on_invitation_created(work: UnitOfWork, event: Event[users.InvitationCreated]) -> None:
+    await store.send(work, occasion(event, event.data.invitation_id).invitation())
+
+
+async def on_user_erased(work: UnitOfWork, event: Event[users.UserErased]) -> None:
+    await store.forget(work, event.data.user_id)
+
+
 async def on_transfer_completed(
     work: UnitOfWork, event: Event[transfers.TransferCompleted]
 ) -> None:
@@ -76,6 +88,9 @@ NOTIFY = Reaction(
     on={
         users.UserRegistered: on_user_registered,
         users.CodeRequested: on_code_requested,
+        users.NewDeviceSeen: on_new_device_seen,
+        users.InvitationCreated: on_invitation_created,
+        users.UserErased: on_user_erased,
         transfers.TransferCompleted: on_transfer_completed,
         transfers.TransferFailed: on_transfer_failed,
         pix.PixReceived: on_pix_received,

@@ -77,7 +77,7 @@ MESSAGE = sql("SELECT * FROM messages WHERE id = :id")
 SET_STATUS = sql("UPDATE messages SET status = :status WHERE id = :id")
 MESSAGES_OF = sql(
     "SELECT * FROM messages WHERE user_id = :user"
-    " AND kind NOT IN ('CONFIRMATION', 'PASSWORD_RESET') ORDER BY id DESC LIMIT :size"
+    " AND kind NOT IN ('CONFIRMATION', 'PASSWORD_RESET', 'INVITATION') ORDER BY id DESC LIMIT :size"
 )
 
 # An e-mail that is written again carries another code, and the earlier one is good for nothing.
@@ -88,6 +88,11 @@ KEEP_MAIL = sql(
     " ON CONFLICT (message_id) DO UPDATE SET body = excluded.body, code = excluded.code"
 )
 MAILS_TO = sql("SELECT * FROM mails WHERE to_key = :to_key ORDER BY id DESC LIMIT :size")
+
+FORGET_MAILS = sql(
+    "DELETE FROM mails WHERE message_id IN (SELECT id FROM messages WHERE user_id = :user)"
+)
+FORGET_MESSAGES = sql("DELETE FROM messages WHERE user_id = :user AND status <> 'pending'")
 
 ADD_OWNER = sql(
     "INSERT INTO owners (account_id, user_id) VALUES (:account, :user)"
@@ -146,6 +151,12 @@ async def keep_mail(work: UnitOfWork, mail: Mail) -> None:
         code=mail.code,
         sent_at=mail.sent_at_us,
     )
+
+
+async def forget(work: UnitOfWork, user_id: str) -> None:
+    """Forgets what an erased user was told. What still waits finds nobody, and ends by itself."""
+    await work.execute(FORGET_MAILS, user=user_id)
+    await work.execute(FORGET_MESSAGES, user=user_id)
 
 
 async def mails_to(work: UnitOfWork, address: str, size: int) -> list[Mail]:

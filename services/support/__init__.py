@@ -4,6 +4,7 @@ Owns       tickets and their answers; a copy of whose accounts there are, of wha
            on them, and of the transfers that are under way
 Asks       nobody
 Publishes  TicketOpened, TicketAnswered, TicketResolved
-Listens    to users (MembershipChanged), accounts (AccountOpened, AccountClosed, EntryPosted),
+Listens    to users (MembershipChanged, UserErased),
+           accounts (AccountOpened, AccountClosed, EntryPosted),
            transfers (TransferCreated, TransferCompleted, TransferFailed, TransferCancelled)
 """

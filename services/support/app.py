@@ -18,4 +18,9 @@ def build(chassis: Chassis) -> Service:
         instance=settings.instance_id,
         foreign=True,
     )
-    return Service(name="support", api=[SupportApi(chassis)], projections=[handlers.COPIES])
+    return Service(
+        name="support",
+        api=[SupportApi(chassis)],
+        projections=[handlers.COPIES],
+        reactions=[handlers.FORGET],
+    )

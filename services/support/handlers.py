@@ -9,7 +9,7 @@ from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1.users_pb2 import ROLE_UNSPECIFIED
 from mesh.db import UnitOfWork
-from mesh.events import Event, Projection
+from mesh.events import Event, Projection, Reaction
 
 from . import store
 from .domain import Happening, UnderWay
@@ -75,11 +75,16 @@ async def on_transfer_failed(work: UnitOfWork, event: Event[transfers.TransferFa
     await store.note(work, noted)
 
 
+async def on_user_erased(work: UnitOfWork, event: Event[users.UserErased]) -> None:
+    await store.forget(work, event.data.user_id)
+
+
 def happening(event: Event[Any], kind: str, account_id: str, **more: Any) -> Happening:
     return Happening(id=event.id, kind=kind, account_id=account_id, at_us=event.time_us, **more)
 
 
-# The name is stored.
+# The names are stored.
+FORGET = Reaction(name="forget", on={users.UserErased: on_user_erased})
 COPIES = Projection(
     name="copies",
     on={

@@ -150,6 +150,11 @@ ADD_ANSWER = sql(
 REPEATED_ANSWER = sql(
     "SELECT * FROM answers WHERE ticket_id = :ticket AND request_id = :request_id"
 )
+FORGET_TICKETS = sql("UPDATE tickets SET subject = '-', description = '-' WHERE opened_by = :user")
+FORGET_ANSWERS = sql(
+    "UPDATE answers SET text = '-'"
+    " WHERE ticket_id IN (SELECT id FROM tickets WHERE opened_by = :user)"
+)
 ANSWERS = sql("SELECT * FROM answers WHERE ticket_id = :ticket ORDER BY id")
 
 IS_OWN = sql(
@@ -263,6 +268,12 @@ async def resolve(work: UnitOfWork, ticket_id: str, at_us: int) -> tuple[Ticket,
         await save(work, after)
         work.publish(resolved(after), version=after.version)
     return after, await answers(work, ticket_id)
+
+
+async def forget(work: UnitOfWork, user_id: str) -> None:
+    """Forgets what an erased user wrote, and what was written to them; that it happened stays."""
+    await work.execute(FORGET_ANSWERS, user=user_id)
+    await work.execute(FORGET_TICKETS, user=user_id)
 
 
 async def lock(work: UnitOfWork, ticket_id: str) -> Ticket:

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from mesh.chassis import Chassis, Service
 
-from .api import TokenExchangeApi, TokenKeysApi, UsersApi
+from .api import CompaniesApi, HoldersApi, StaffApi, TokenExchangeApi, TokenKeysApi, UsersApi
 from .credentials import Argon2Settings, Passwords
-from .holders import HoldersApi
+from .vault import Vault, VaultSettings
+
+# NIST SP 800-63B-4, 3.1.1.2: where a password is all that is asked for. On a laptop, what is merely
+# typed often may be shorter.
+SHORTEST_PASSWORD, SHORTEST_ON_A_LAPTOP = 15, 8
 
 
 def build(chassis: Chassis) -> Service:
-    costs, tokens = Argon2Settings(), TokenKeysApi(chassis)
-    if chassis.settings.is_production:
+    costs, settings = Argon2Settings(), chassis.settings
+    if settings.is_production:
         costs.must_be_strong()
-    users, exchange = UsersApi(chassis, Passwords(costs), tokens), TokenExchangeApi(chassis, tokens)
-    return Service(name="users", api=[users, tokens, exchange, HoldersApi(chassis)])
+    shortest = SHORTEST_PASSWORD if settings.is_production else SHORTEST_ON_A_LAPTOP
+    vault = Vault(VaultSettings().master_key(settings))
+    tokens = TokenKeysApi(chassis, vault)
+    users = UsersApi(chassis, Passwords(costs), tokens, vault, shortest)
+    return Service(
+        name="users",
+        api=[
+            users,
+            CompaniesApi(chassis, vault),
+            HoldersApi(chassis, vault),
+            StaffApi(chassis, vault, tokens),
+            tokens,
+            TokenExchangeApi(chassis, tokens),
+        ],
+    )

@@ -1,45 +1,27 @@
-"""What proves who somebody is: hashed secrets, sessions, tokens, and the keys that sign them."""
+"""What proves who somebody is: hashed secrets, and the sessions that they open."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from joserfc import jwt
-from joserfc.jwk import ECKey
 from pydantic import Field as Setting
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import BigInteger, Index, Integer, Text
-from sqlmodel import Field
 
 from bank.users.v1 import events_pb2 as events
-from mesh.auth.tokens import (
-    ALGORITHM,
-    AUDIENCE,
-    INTERNAL_AUDIENCE,
-    INTERNAL_TYPE,
-    ISSUER,
-    TOKEN_TYPE,
-    bound_to,
-)
-from mesh.db import UnitOfWork, sql
+from mesh.db import Row, UnitOfWork, sql
 from mesh.errors import Overloaded
-from mesh.ids import new_id
-from mesh.rpc import User as TokenUser
 
-from . import domain, store
-from .domain import SECOND_US, Failures, IssuedCode, Session, User
+from . import domain
+from .domain import Failures, IssuedCode, Session, Status, User
+from .store import users as store
 
 T = TypeVar("T")
-
-ACCESS_TOKEN_LIFE_S = 900
-INTERNAL_TOKEN_LIFE_S = 300
 
 # OWASP's password storage cheat sheet, for argon2id with one lane.
 LEAST_MEMORY_KIB = 19_456
@@ -105,60 +87,43 @@ class Passwords:
             self._room += 1
 
 
-class SessionRow(store.Table, table=True):
-    """A session: the family of all refresh tokens that came from one sign-in."""
-
-    __tablename__ = "sessions"
-    __table_args__ = (Index("sessions_user", "user_id"),)
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    user_id: str = Field(sa_type=Text, foreign_key="users.id")
-    began_at_us: int = Field(sa_type=BigInteger)
-    totp_step: int = Field(sa_type=BigInteger)
-    second_factor_at_us: int = Field(
-        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}
-    )
-    revoked_at_us: int | None = Field(default=None, sa_type=BigInteger)
-
-
-class RefreshTokenRow(store.Table, table=True):
-    """A refresh token, as a digest. One that was traded is kept, to be known if it comes again."""
-
-    __tablename__ = "refresh_tokens"
-    __table_args__ = (Index("refresh_tokens_session", "session_id"),)
-
-    digest: str = Field(primary_key=True, sa_type=Text)
-    session_id: str = Field(sa_type=Text, foreign_key="sessions.id")
-    traded_at_us: int | None = Field(default=None, sa_type=BigInteger)
-
-
-class SigningKeyRow(store.Table, table=True):
-    """A private key as a JSON Web Key. The number keeps two processes from adding the same one."""
-
-    __tablename__ = "signing_keys"
-
-    number: int = Field(
-        primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False}
-    )
-    private_jwk: str = Field(sa_type=Text)
-    created_at_us: int = Field(sa_type=BigInteger)
-
-
 ADD_SESSION = sql(
-    "INSERT INTO sessions (id, user_id, began_at_us, totp_step, second_factor_at_us)"
-    " VALUES (:id, :user, :began_at, :totp_step, :second_factor_at)"
+    "INSERT INTO sessions (id, user_id, began_at_us, totp_step, second_factor_at_us, device_key,"
+    " device, last_seen_us) VALUES (:id, :user, :began_at, :totp_step, :second_factor_at,"
+    " :device_key, :device, :began_at)"
 )
-SESSION = sql("SELECT * FROM sessions WHERE id = :id")
+SESSION = sql(
+    "SELECT sessions.*, users.staff_since_us FROM sessions JOIN users ON users.id = user_id"
+    " WHERE sessions.id = :id"
+)
+SESSIONS = sql(
+    "SELECT sessions.*, users.staff_since_us FROM sessions JOIN users ON users.id = user_id"
+    " WHERE user_id = :user AND revoked_at_us IS NULL AND began_at_us > :ended"
+    " ORDER BY began_at_us DESC, sessions.id DESC"
+)
+SEEN = sql("UPDATE sessions SET last_seen_us = :now WHERE id = :id")
+END_OTHERS = sql(
+    "UPDATE sessions SET revoked_at_us = :now WHERE user_id = :user AND id <> :kept"
+    " AND revoked_at_us IS NULL RETURNING id"
+)
+HAS_DEVICES = sql("SELECT 1 AS n FROM devices WHERE user_id = :user LIMIT 1")
+SEE_DEVICE = sql(
+    "UPDATE devices SET last_seen_us = :now, name = :name"
+    " WHERE user_id = :user AND device_key = :device_key"
+)
+ADD_DEVICE = sql(
+    "INSERT INTO devices (user_id, device_key, name, first_seen_us, last_seen_us)"
+    " VALUES (:user, :device_key, :name, :now, :now) ON CONFLICT (user_id, device_key) DO NOTHING"
+)
+ADD_RECOVERY_CODE = sql("INSERT INTO recovery_codes (user_id, digest) VALUES (:user, :digest)")
+USE_RECOVERY_CODE = sql("DELETE FROM recovery_codes WHERE user_id = :user AND digest = :digest")
+FORGET_RECOVERY_CODES = sql("DELETE FROM recovery_codes WHERE user_id = :user")
 PROVE_AGAIN = sql(
     "UPDATE sessions SET second_factor_at_us = :now WHERE id = :id AND revoked_at_us IS NULL"
 )
 REVOKE = sql(
     "UPDATE sessions SET revoked_at_us = :now WHERE id = :id AND user_id = :user"
     " AND revoked_at_us IS NULL"
-)
-REVOKE_ALL = sql(
-    "UPDATE sessions SET revoked_at_us = :now WHERE user_id = :user AND revoked_at_us IS NULL"
-    " RETURNING id"
 )
 FORGET_OLD_TOKENS = sql(
     "DELETE FROM refresh_tokens WHERE session_id IN"
@@ -168,28 +133,50 @@ FORGET_OLD_SESSIONS = sql("DELETE FROM sessions WHERE user_id = :user AND began_
 ADD_TOKEN = sql("INSERT INTO refresh_tokens (digest, session_id) VALUES (:digest, :session)")
 TOKEN = sql("SELECT * FROM refresh_tokens WHERE digest = :digest FOR UPDATE")
 TRADE = sql("UPDATE refresh_tokens SET traded_at_us = :now WHERE digest = :digest")
-SIGNING_KEYS = sql("SELECT private_jwk FROM signing_keys ORDER BY number DESC")
-ADD_FIRST_KEY = sql(
-    "INSERT INTO signing_keys (number, private_jwk, created_at_us) VALUES (1, :private_jwk, :now)"
-    " ON CONFLICT (number) DO NOTHING"
-)
 
 
 async def open_session(work: UnitOfWork, session: Session, token: str) -> None:
     """Keeps a session with its first refresh token."""
-    user_id, ended_us = session.user_id, session.began_at_us - domain.SESSION_LIFE_US
-    await store.end_failures(work, user_id, session.totp_step)
+    user_id, now_us = session.user_id, session.began_at_us
+    ended_us = now_us - domain.SESSION_LIFE_US
+    await spend_proof(work, session)
     await work.execute(FORGET_OLD_TOKENS, user=user_id, ended=ended_us)
     await work.execute(FORGET_OLD_SESSIONS, user=user_id, ended=ended_us)
     await work.execute(
         ADD_SESSION,
         id=session.id,
         user=user_id,
-        began_at=session.began_at_us,
+        began_at=now_us,
         totp_step=session.totp_step,
         second_factor_at=session.second_factor_at_us,
+        device_key=session.device_key,
+        device=session.device,
     )
     await work.execute(ADD_TOKEN, digest=digest(token), session=session.id)
+    await see_device(work, session)
+    for old in (await live_sessions(work, user_id, now_us))[domain.MOST_SESSIONS :]:
+        await revoke(work, user_id, old.id, now_us)
+
+
+async def spend_proof(work: UnitOfWork, session: Session) -> None:
+    """Uses up what has proven a second factor, and counts failures from zero again."""
+    if session.recovery and not await work.execute(
+        USE_RECOVERY_CODE, user=session.user_id, digest=session.recovery
+    ):
+        raise domain.invalid_totp()
+    await store.end_failures(work, session.user_id, session.totp_step)
+
+
+async def see_device(work: UnitOfWork, session: Session) -> None:
+    """Notes the device of a session, and tells of one that is new beside others."""
+    user_id, known = session.user_id, {"user": session.user_id, "device_key": session.device_key}
+    named = known | {"name": session.device, "now": session.began_at_us}
+    if await work.execute(SEE_DEVICE, **named):
+        return
+    is_first = await work.fetch_one(HAS_DEVICES, user=user_id) is None
+    if await work.execute(ADD_DEVICE, **named) and not is_first:
+        event = events.NewDeviceSeen(user_id=user_id, session_id=session.id)
+        await store.tell_of_user(work, user_id, event)
 
 
 async def trade(work: UnitOfWork, token: str, next_token: str, now_us: int) -> Session | None:
@@ -207,56 +194,87 @@ async def trade(work: UnitOfWork, token: str, next_token: str, now_us: int) -> S
         return None
     await work.execute(TRADE, digest=row["digest"], now=now_us)
     await work.execute(ADD_TOKEN, digest=digest(next_token), session=session.id)
+    await work.execute(SEEN, id=session.id, now=now_us)
     return session
 
 
 async def find_session(work: UnitOfWork, session_id: str) -> Session | None:
     row = await work.fetch_one(SESSION, id=session_id)
-    if row is None:
-        return None
-    return Session(
-        id=row["id"],
-        user_id=row["user_id"],
-        began_at_us=row["began_at_us"],
-        totp_step=row["totp_step"],
-        second_factor_at_us=row["second_factor_at_us"],
-        is_revoked=row["revoked_at_us"] is not None,
-    )
+    return to_session(row) if row else None
+
+
+async def live_sessions(work: UnitOfWork, user_id: str, now_us: int) -> list[Session]:
+    """Lists the sessions of a user that have not ended, the latest first."""
+    ended_us = now_us - domain.SESSION_LIFE_US
+    rows = await work.fetch_all(SESSIONS, user=user_id, ended=ended_us)
+    return [to_session(row) for row in rows]
+
+
+async def must_be_live(work: UnitOfWork, session_id: str, now_us: int) -> Session:
+    """Gets a session. Raises `Unauthenticated` when it has ended."""
+    session = await find_session(work, session_id)
+    if session is None or not session.is_live(now_us):
+        raise domain.session_ended()
+    return session
 
 
 async def live_session(
     work: UnitOfWork, session_id: str, now_us: int
 ) -> tuple[Session, User, Failures]:
     """Gets a session, its user, and what failed for them since. Raises `Unauthenticated`."""
-    session = await find_session(work, session_id)
-    if session is None or not session.is_live(now_us):
-        raise domain.session_ended()
+    session = await must_be_live(work, session_id, now_us)
     user = await store.get_user(work, session.user_id)
-    _, failures = await store.find_login(work, domain.email_key(user.email))
+    _, failures = await store.find_login(work, user.email_key)
     return session, user, failures
+
+
+async def signed_in(work: UnitOfWork, session_id: str, now_us: int) -> User:
+    """Gets the user of a session. Raises `Unauthenticated` when it has ended."""
+    session = await must_be_live(work, session_id, now_us)
+    return await store.get_user(work, session.user_id)
+
+
+def to_session(row: Row) -> Session:
+    return Session(
+        id=row["id"],
+        user_id=row["user_id"],
+        began_at_us=row["began_at_us"],
+        totp_step=row["totp_step"],
+        second_factor_at_us=row["second_factor_at_us"],
+        device_key=row["device_key"],
+        device=row["device"],
+        last_seen_us=row["last_seen_us"],
+        is_staff=row["staff_since_us"] is not None,
+        is_revoked=row["revoked_at_us"] is not None,
+    )
 
 
 async def keep_step_up(work: UnitOfWork, session: Session) -> None:
     """Keeps a step-up. Raises `Unauthenticated` if its code was used already."""
-    await store.end_failures(work, session.user_id, session.totp_step)
+    await spend_proof(work, session)
     if not await work.execute(PROVE_AGAIN, id=session.id, now=session.second_factor_at_us):
         raise domain.session_ended()
 
 
 async def enable_totp(
-    work: UnitOfWork, session_id: str, user: User, step: int, now_us: int
+    work: UnitOfWork, session_id: str, user: User, step: int, codes: Sequence[str], now_us: int
 ) -> None:
     """Ends an enrolment. Its code has proven a second factor to the session that enrolled."""
     await store.enable_totp(work, user, step, now_us)
     await work.execute(PROVE_AGAIN, id=session_id, now=now_us)
+    await keep_recovery_codes(work, user.id, codes)
 
 
-async def signed_in(work: UnitOfWork, session_id: str, now_us: int) -> User:
-    """Gets the user of a session. Raises `Unauthenticated` when it has ended."""
-    session = await find_session(work, session_id)
-    if session is None or not session.is_live(now_us):
-        raise domain.session_ended()
-    return await store.get_user(work, session.user_id)
+async def keep_recovery_codes(work: UnitOfWork, user_id: str, digests: Sequence[str]) -> None:
+    """Keeps recovery codes, in place of all earlier ones."""
+    await work.execute(FORGET_RECOVERY_CODES, user=user_id)
+    for code in digests:
+        await work.execute(ADD_RECOVERY_CODE, user=user_id, digest=code)
+
+
+async def remove_totp(work: UnitOfWork, user_id: str) -> None:
+    await work.execute(store.REMOVE_TOTP, id=user_id)
+    await work.execute(FORGET_RECOVERY_CODES, user=user_id)
 
 
 async def revoke(work: UnitOfWork, user_id: str, session_id: str, now_us: int) -> None:
@@ -266,13 +284,34 @@ async def revoke(work: UnitOfWork, user_id: str, session_id: str, now_us: int) -
         await store.tell_of_user(work, user_id, event)
 
 
-async def revoke_all(work: UnitOfWork, user_id: str, now_us: int) -> None:
-    """Ends all sessions of a user. Repeating it changes nothing."""
-    rows = await work.fetch_all(REVOKE_ALL, user=user_id, now=now_us)
+async def revoke_all(work: UnitOfWork, user_id: str, now_us: int, kept: str = "") -> None:
+    """Ends all sessions of a user but the one that is kept. Repeating it changes nothing."""
+    rows = await work.fetch_all(END_OTHERS, user=user_id, kept=kept, now=now_us)
     if rows:
         ended = [row["id"] for row in rows]
         event = events.SessionsRevoked(user_id=user_id, session_ids=ended)
         await store.tell_of_user(work, user_id, event)
+
+
+async def disable(work: UnitOfWork, user_id: str, now_us: int) -> None:
+    """Keeps a user from signing in, and ends what they have begun. It may be repeated."""
+    for before in (Status.CONFIRMED, Status.PENDING):
+        await store.set_status(work, user_id, Status.DISABLED, before)
+    await revoke_all(work, user_id, now_us)
+
+
+async def enable(work: UnitOfWork, user_id: str) -> None:
+    """Lets a user sign in again. It may be repeated."""
+    await store.set_status(work, user_id, Status.CONFIRMED, Status.DISABLED)
+
+
+async def change_password(
+    work: UnitOfWork, user: User, session_id: str, password_hash: str, now_us: int
+) -> None:
+    """Sets another password, and ends every other session."""
+    await store.set_password(work, user.id, password_hash)
+    await store.end_failures(work, user.id)
+    await revoke_all(work, user.id, now_us, kept=session_id)
 
 
 async def reset_password(
@@ -283,54 +322,6 @@ async def reset_password(
     await store.set_password(work, code.user_id, password_hash)
     await store.end_failures(work, code.user_id)
     await revoke_all(work, code.user_id, now_us)
-
-
-async def signing_keys(work: UnitOfWork) -> list[ECKey]:
-    """Lists the private keys, the one that signs now first."""
-    rows = await work.fetch_all(SIGNING_KEYS)
-    return [ECKey.import_key(json.loads(row["private_jwk"])) for row in rows]
-
-
-async def add_first_key(work: UnitOfWork, now_us: int) -> list[ECKey]:
-    """Makes the first key, unless another process was faster; lists them all."""
-    key = ECKey.generate_key("P-256", {"kid": new_id(), "use": "sig", "alg": ALGORITHM})
-    private_jwk = json.dumps(key.as_dict(private=True))
-    await work.execute(ADD_FIRST_KEY, private_jwk=private_jwk, now=now_us)
-    return await signing_keys(work)
-
-
-def access_token(session: Session, key: ECKey, now_us: int) -> str:
-    """Makes an access token of a session: a JSON Web Token as in RFC 9068."""
-    claims = {
-        "aud": AUDIENCE,
-        "client_id": "app",
-        "sub": session.user_id,
-        "sid": session.id,
-        "scope": "",
-        "auth_time": session.authenticated_at_us // SECOND_US,
-        "amr": session.methods(),
-    }
-    return sign(key, TOKEN_TYPE, claims, now_us, ACCESS_TOKEN_LIFE_S)
-
-
-def internal_token(user: TokenUser, workload: str, key: ECKey, now_us: int, life_s: int) -> str:
-    """Makes the token of a user that one workload can use: what the access token said, bound."""
-    claims = {
-        "aud": INTERNAL_AUDIENCE,
-        "cnf": bound_to(workload),
-        "sub": user.user_id,
-        "sid": user.session_id,
-        "scope": " ".join(sorted(user.scopes)),
-        "auth_time": user.authenticated_at,
-        "amr": ["pwd"] if user.second_factor_at is None else ["pwd", "otp", "mfa"],
-    }
-    return sign(key, INTERNAL_TYPE, claims, now_us, life_s)
-
-
-def sign(key: ECKey, kind: str, claims: dict[str, object], now_us: int, life_s: int) -> str:
-    now_s = now_us // SECOND_US
-    always = {"iss": ISSUER, "iat": now_s, "exp": now_s + life_s, "jti": new_id()}
-    return jwt.encode({"alg": ALGORITHM, "typ": kind, "kid": key.kid}, claims | always, key)
 
 
 def digest(token: str) -> str:
@@ -345,3 +336,8 @@ def new_refresh_token() -> str:
 def new_code() -> str:
     """Makes the code that a message carries: six digits."""
     return f"{secrets.randbelow(1_000_000):06}"
+
+
+def new_invitation_code() -> str:
+    """Makes the code of an invitation: too long to be guessed, however often."""
+    return secrets.token_urlsafe(16)

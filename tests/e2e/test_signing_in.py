@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
 import time
+from typing import Any
 
 import httpx2 as httpx
 
-from .bank import Bank, a_customer, brl, eventually
+from .bank import ROOT, Bank, Customer, a_customer, brl, command, environment, eventually
 
 # One read of each service that answers users.
 READS = (
@@ -84,3 +86,113 @@ async def test_what_an_app_holds_is_no_token_of_the_inside(http: httpx.AsyncClie
 
     assert (read[0]["typ"], read[1]["aud"]) == ("at+jwt", "bank")
     assert "cnf" not in read[1]
+
+
+def run(bank: Bank, *words: str) -> str:
+    done = subprocess.run(
+        command(*words),
+        env=environment(bank.data),
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+async def test_a_new_key_is_published_at_once_and_nobody_notices(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    customer = await a_customer(http)
+    made = json.loads(await asyncio.to_thread(run, bank, "users", "rotate-key", "--output", "json"))
+    keys = (await http.get("/.well-known/jwks.json")).json()["keys"]
+
+    assert made["kid"] in [key["kid"] for key in keys]
+    assert len(keys) >= 2
+    assert (await customer.sign_in()).status_code == 201
+    assert set(await statuses(http, list(READS), customer.token)) == {200}
+
+
+async def test_who_is_disabled_by_the_operator_is_out_everywhere(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    customer = await a_customer(http)
+    assert set(await statuses(http, list(READS), customer.token)) == {200}
+    user_id = (await http.get("/v1/me", headers=customer.headers)).json()["user"]["userId"]
+
+    await asyncio.to_thread(run, bank, "users", "disable", user_id)
+
+    async def refused() -> bool:
+        return set(await statuses(http, list(READS), customer.token)) == {401}
+
+    await eventually(refused, "every service to refuse", FELT_S)
+    assert (await customer.sign_in()).json()["reason"] == "USER_DISABLED"
+
+
+async def code_of(http: httpx.AsyncClient, email: str, kind: str) -> str:
+    async def read() -> str:
+        mailbox = await http.get("/sandbox/v1/mailbox", params={"to": email})
+        mails: list[dict[str, Any]] = mailbox.json().get("messages", [])
+        return next((mail["code"] for mail in mails if mail["kind"] == kind), "")
+
+    return str(await eventually(read, f"the message {kind}"))
+
+
+async def test_who_was_invited_acts_for_the_company_in_every_service(
+    http: httpx.AsyncClient,
+) -> None:
+    owner = await a_customer(http, 1_000)
+    bia = Customer(http)
+    answer = await http.post(
+        "/v1/users",
+        json={
+            "email": bia.email,
+            "password": "correct horse battery staple",
+            "fullName": "Bia Reis",
+            "cpf": "529.982.247-25",
+            "invited": True,
+        },
+    )
+    assert answer.status_code == 201, answer.text
+    assert (await bia.confirm()).status_code == 200
+    assert (await bia.sign_in()).status_code == 201
+    me = (await http.get("/v1/me", headers=owner.headers)).json()
+    company = me["companies"][0]["companyId"]
+
+    invited = await http.post(
+        f"/v1/companies/{company}/invitations",
+        json={"email": bia.email, "role": "ROLE_VIEWER"},
+        headers=owner.headers,
+    )
+    code = await code_of(http, bia.email, "INVITATION")
+    accepted = await http.post("/v1/invitations:accept", json={"code": code}, headers=bia.headers)
+
+    assert invited.status_code == 201, invited.text
+    assert accepted.status_code == 200, accepted.text
+    [account] = await eventually(bia.accounts, "the company's account to be seen")
+    assert account["accountId"] == owner.account_id
+
+
+async def test_who_is_erased_is_gone_and_the_books_stay(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    customer, other = await asyncio.gather(a_customer(http, 1_000), a_customer(http))
+    paid = await customer.pay({"accountId": other.account_id}, brl("10"))
+    assert paid.json()["transfer"]["status"] == "COMPLETED", paid.text
+    export = (await http.get("/v1/me/export", headers=customer.headers)).json()
+    assert (export["user"]["email"], export["cpf"]) == (customer.email, "52998224725")
+
+    answer = await http.delete("/v1/me", headers=customer.headers)
+
+    assert answer.status_code == 200, answer.text
+
+    async def gone() -> bool:
+        mailbox = await http.get("/sandbox/v1/mailbox", params={"to": customer.email})
+        seen = await statuses(http, list(READS), customer.token)
+        return set(seen) == {401} and not mailbox.json().get("messages")
+
+    await eventually(gone, "everybody to forget", FELT_S)
+    assert (await customer.sign_in()).json()["reason"] == "INVALID_CREDENTIALS"
+    assert await other.balance() == 10
+    await asyncio.to_thread(run, bank, "ledger", "verify")

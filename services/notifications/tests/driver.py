@@ -68,7 +68,9 @@ class Notifications:
         # Of what a chassis gives, the door needs the one that the database has too.
         self.api = NotificationsApi(cast(Chassis, database))
         self.mailer = MailboxMailer(
-            cast(Any, self.users), lambda mail: database.transact(store.keep_mail, mail)
+            cast(Any, self.users),
+            cast(Any, self.users),
+            lambda mail: database.transact(store.keep_mail, mail),
         )
 
     async def tell(self, data: Message, event_id: str = "") -> None:

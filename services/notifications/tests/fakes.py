@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from bank.users.v1 import users_pb2 as pb
+from bank.users.v1.companies_pb2 import IssueInvitationRequest, IssueInvitationResponse
 from mesh.errors import NotFound
 from services.notifications.domain import Message
 
@@ -51,6 +52,10 @@ class FakeUsers:
         self.issued.append(pb.CodePurpose.Name(request.purpose))
         code = f"{len(self.issued):06}"
         return pb.IssueCodeResponse(email="Ana@Example.com", full_name="Ana", code=code)
+
+    async def IssueInvitation(self, request: IssueInvitationRequest) -> IssueInvitationResponse:
+        self.issued.append(request.invitation_id)
+        return IssueInvitationResponse(email="bia@example.com", legal_name="Ana ME", code="c0de")
 
     async def GetContact(self, request: pb.GetContactRequest) -> pb.GetContactResponse:
         self.must_know(request.user_id)

@@ -149,3 +149,31 @@ async def test_the_newest_comes_first_and_not_more_than_asked(
     assert [item.transfer_id for item in listed] == [
         event.transfer_id for event in reversed(told[1:])
     ]
+
+
+async def test_who_is_invited_is_sent_a_code_to_the_address_that_was_invited(
+    notifications: Notifications,
+) -> None:
+    await notifications.tell(users.InvitationCreated(company_id="c", invitation_id="i"))
+    await notifications.carry_out()
+
+    (mail,) = await notifications.mails("bia@example.com")
+    assert (mail.code, notifications.users.issued) == ("c0de", ["i"])
+
+
+async def test_a_new_device_is_told_of(notifications: Notifications) -> None:
+    await notifications.tell(users.NewDeviceSeen(user_id="ana", session_id="s"))
+    await notifications.carry_out()
+
+    (mail,) = await notifications.mails()
+    assert (mail.kind, mail.code) == ("NEW_DEVICE", "")
+
+
+async def test_of_who_is_erased_no_message_is_left(notifications: Notifications) -> None:
+    await notifications.tell(users.UserRegistered(user_id="ana"))
+    await notifications.carry_out()
+
+    await notifications.tell(users.UserErased(user_id="ana"))
+
+    assert await notifications.mails() == []
+    assert await notifications.rows("SELECT * FROM messages") == []

@@ -11,7 +11,8 @@ from mesh.db import open_database
 from mesh.db.migrate import migrate
 from mesh.events.envelope import seal
 from mesh.testing.postgres import postgres_url
-from services.users import api
+from services.users.api import companies, people, staff, tokens
+from services.users.api import users as door
 
 from .driver import VERSIONS, Clock, Users
 
@@ -21,7 +22,8 @@ __all__ = ["postgres_url"]
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(api, "now_us", clock)
+    for module in (companies, people, staff, tokens, door):
+        monkeypatch.setattr(module, "now_us", clock)
     return clock
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import pyotp
 from google.protobuf.message import Message
 
-from bank.users.v1 import events_pb2 as events
+from bank.users.v1 import companies_pb2
 from bank.users.v1 import users_pb2 as pb
 from mesh.auth.keys import TokenKeys
 from mesh.auth.tokens import TokenVerifier
@@ -18,11 +19,16 @@ from mesh.db import Database, Row, UnitOfWork, sql
 from mesh.rpc import Caller, Context, User
 from mesh.rpc.context import Outgoing, outgoing
 from meshapi.v1 import tokens_pb2
-from services.users import store
-from services.users.api import TokenKeysApi, UsersApi
+from services.users import tables
+from services.users.api.companies import CompaniesApi
+from services.users.api.holders import HoldersApi
+from services.users.api.staff import StaffApi
+from services.users.api.tokens import TokenKeysApi
+from services.users.api.users import UsersApi
 from services.users.credentials import Argon2Settings, Passwords
+from services.users.vault import Vault
 
-VERSIONS = Path(store.__file__).parent / "migrations"
+VERSIONS = Path(tables.__file__).parent / "migrations"
 
 EMAIL = "Ana@Example.com"
 PASSWORD = "correct horse battery"
@@ -33,6 +39,7 @@ CNPJ = "16.727.230/0001-97"
 CONTEXT = cast(Context, None)
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 def cheap(**settings: int) -> Passwords:
@@ -58,8 +65,12 @@ class Users:
         self.clock = clock
         # Of what a chassis gives, the door needs the two that the database has too.
         chassis = cast(Chassis, database)
-        self.keys = TokenKeysApi(chassis)
-        self.api = UsersApi(chassis, cheap(), self.keys)
+        self.vault = Vault(b"a master key of the tests, all of it")
+        self.keys = TokenKeysApi(chassis, self.vault)
+        self.api = UsersApi(chassis, cheap(), self.keys, self.vault)
+        self.companies = CompaniesApi(chassis, self.vault)
+        self.holders = HoldersApi(chassis, self.vault)
+        self.staff = StaffApi(chassis, self.vault, self.keys)
         self.verifier = TokenVerifier(TokenKeys(self.token_keys), clock=lambda: clock.us / 1e6)
 
     async def token_keys(self) -> Sequence[tokens_pb2.TokenKey]:
@@ -95,9 +106,11 @@ class Users:
         await self.api.ResetPassword(request, CONTEXT)
 
     async def sign_in(
-        self, password: str = PASSWORD, email: str = EMAIL, totp: str = ""
+        self, password: str = PASSWORD, email: str = EMAIL, totp: str = "", device: str = ""
     ) -> pb.CreateSessionResponse:
-        request = pb.CreateSessionRequest(email=email, password=password, totp=totp)
+        request = pb.CreateSessionRequest(
+            email=email, password=password, totp=totp, device_id=device, device_name=device
+        )
         return await self.api.CreateSession(request, CONTEXT)
 
     async def refresh(self, token: str) -> pb.RefreshSessionResponse:
@@ -134,6 +147,54 @@ class Users:
         request = pb.StepUpSessionRequest(totp=totp)
         return (await self.call(self.api.StepUpSession, request, token)).access_token
 
+    async def enrol(self, token: str) -> tuple[pyotp.TOTP, list[str]]:
+        """Enrols an app; gives it, and the recovery codes."""
+        app = pyotp.TOTP((await self.begin_totp(token)).secret)
+        request = pb.ConfirmTotpRequest(code=app.at(self.clock.us // 1_000_000))
+        answer = await self.call(self.api.ConfirmTotp, request, token)
+        return app, list(answer.recovery_codes)
+
+    async def sessions(self, token: str) -> list[pb.Session]:
+        answer = await self.call(self.api.ListSessions, pb.ListSessionsRequest(), token)
+        return list(answer.sessions)
+
+    async def company(self, token: str) -> str:
+        """The id of the company that a user has opened."""
+        return (await self.me(token)).companies[0].company_id
+
+    async def invite(self, token: str, company_id: str, email: str, role: str) -> str:
+        """Invites somebody; gives the code that they are sent."""
+        request = companies_pb2.CreateInvitationRequest(
+            company_id=company_id, email=email, role=pb.Role.Value(f"ROLE_{role}")
+        )
+        with as_user(await self.user_of(token), {"owner"}):
+            answer = await self.companies.CreateInvitation(request, CONTEXT)
+        issue = companies_pb2.IssueInvitationRequest(invitation_id=answer.invitation.invitation_id)
+        return (await self.companies.IssueInvitation(issue, CONTEXT)).code
+
+    async def accept(self, token: str, code: str) -> pb.Company:
+        request = companies_pb2.AcceptInvitationRequest(code=code)
+        return (await self.call(self.companies.AcceptInvitation, request, token)).company
+
+    async def members(self, token: str, company_id: str) -> dict[str, int]:
+        request = companies_pb2.ListMembersRequest(company_id=company_id)
+        answer = await self.call(self.companies.ListMembers, request, token)
+        return {member.user_id: member.role for member in answer.members}
+
+    async def change(self, token: str, company_id: str, user_id: str, role: str) -> None:
+        request = companies_pb2.UpdateMemberRequest(
+            company_id=company_id, user_id=user_id, role=pb.Role.Value(f"ROLE_{role}")
+        )
+        with as_user(await self.user_of(token), {"owner"}):
+            await self.companies.UpdateMember(request, CONTEXT)
+
+    async def remove(self, token: str, company_id: str, user_id: str) -> None:
+        request = companies_pb2.DeleteMemberRequest(company_id=company_id, user_id=user_id)
+        await self.call(self.companies.DeleteMember, request, token)
+
+    async def erase(self, token: str) -> None:
+        await self.call(self.api.DeleteMe, pb.DeleteMeRequest(), token)
+
     async def rows(self, text: str, **parameters: object) -> list[Row]:
         async def unit(work: UnitOfWork) -> list[Row]:
             return await work.fetch_all(sql(text), **parameters)
@@ -145,7 +206,7 @@ class Users:
         rows = await self.rows("SELECT type, version FROM outbox ORDER BY id")
         return [f"{row['type'].rpartition('.')[2]} {row['version']}" for row in rows]
 
-    async def last_told(self, kind: type[events.SessionsRevoked]) -> events.SessionsRevoked:
+    async def last_told(self, kind: type[M]) -> M:
         rows = await self.rows(
             "SELECT payload FROM outbox WHERE type = :type ORDER BY id DESC LIMIT 1",
             type=kind.DESCRIPTOR.full_name,
@@ -154,12 +215,12 @@ class Users:
 
     async def everything_kept(self) -> str:
         """Gives all that is in the database, as text."""
-        tables = [*store.Table.metadata.tables, "outbox", "sagas"]
-        rows = [row for table in tables for row in await self.rows(f"SELECT * FROM {table}")]
+        names = [*tables.Table.metadata.tables, "outbox", "sagas"]
+        rows = [row for table in names for row in await self.rows(f"SELECT * FROM {table}")]
         return str([tuple(dict(row).values()) for row in rows])
 
 
 @contextmanager
-def as_user(user: User) -> Iterator[None]:
-    with outgoing(Outgoing(caller=Caller("bff", user))):
+def as_user(user: User, roles: Iterable[str] = ()) -> Iterator[None]:
+    with outgoing(Outgoing(caller=Caller("bff", user, frozenset(roles)))):
         yield

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.errors import InvalidArgument, Overloaded, PermissionDenied, Unauthenticated
 from services.users import domain
-from services.users.domain import Failures, Purpose, Session, Status, User
+from services.users.domain import Failures, Purpose, Session, Status, User, passwords
 
 NOW_US = 1_800_000_000_000_000
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -40,7 +40,7 @@ def test_a_password_that_many_use_or_that_is_too_short_or_too_long_is_refused(
     password: str,
 ) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        domain.password(password, "new_password", "ana@example.com")
+        passwords.check(password, "new_password", "ana@example.com")
 
     assert refused.value.reason == "WEAK_PASSWORD"
     assert [violation.field for violation in refused.value.violations] == ["new_password"]
@@ -49,15 +49,15 @@ def test_a_password_that_many_use_or_that_is_too_short_or_too_long_is_refused(
 @pytest.mark.parametrize("password", ["ana.lima@example.com", "Ana.Lima", "ANA.LIMA@example.com"])
 def test_a_password_is_not_the_address(password: str) -> None:
     with pytest.raises(InvalidArgument):
-        domain.password(password, "password", "Ana.Lima@Example.com")
+        passwords.check(password, "password", "Ana.Lima@Example.com")
 
 
 def test_a_password_needs_no_digits_and_no_signs() -> None:
-    assert domain.password("correct horse", "password", "a@b.c") == "correct horse"
+    assert passwords.check("correct horse", "password", "a@b.c") == "correct horse"
 
 
 def test_a_password_is_the_same_on_every_keyboard() -> None:
-    assert domain.normal("ﬁnançașunt") == domain.normal(
+    assert passwords.normal("ﬁnançașunt") == passwords.normal(
         "finança\u0327șunt".replace("ça\u0327", "ça")
     )
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from mesh.db.agree import differences
-from services.users import credentials, store
+from services.users import tables
 
 from .driver import VERSIONS
 
 
 def test_tables_and_migrations_agree() -> None:
-    assert credentials.SessionRow.metadata is store.Table.metadata
-    assert differences(store.Table.metadata, VERSIONS) == []
+    assert differences(tables.Table.metadata, VERSIONS) == []

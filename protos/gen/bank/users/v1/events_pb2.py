@@ -26,7 +26,7 @@ from bank.users.v1 import users_pb2 as bank_dot_users_dot_v1_dot_users__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x61nk/users/v1/events.proto\x12\rbank.users.v1\x1a\x19\x62\x61nk/users/v1/users.proto\x1a\x18meshapi/v1/options.proto\"7\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"6\n\rUserConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"c\n\rCodeRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12+\n\x07purpose\x18\x02 \x01(\x0e\x32\x1a.bank.users.v1.CodePurpose:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"N\n\rCompanyOpened\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t:\x17\xb2\xbb\x18\x13\n\ncompany_id\x12\x05USERS\"t\n\x11MembershipChanged\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12!\n\x04role\x18\x03 \x01(\x0e\x32\x13.bank.users.v1.Role:\x17\xb2\xbb\x18\x13\n\ncompany_id\x12\x05USERS\"M\n\x0fSessionsRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERSb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x61nk/users/v1/events.proto\x12\rbank.users.v1\x1a\x19\x62\x61nk/users/v1/users.proto\x1a\x18meshapi/v1/options.proto\"7\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"6\n\rUserConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"c\n\rCodeRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12+\n\x07purpose\x18\x02 \x01(\x0e\x32\x1a.bank.users.v1.CodePurpose:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"N\n\rCompanyOpened\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t:\x17\xb2\xbb\x18\x13\n\ncompany_id\x12\x05USERS\"t\n\x11MembershipChanged\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12!\n\x04role\x18\x03 \x01(\x0e\x32\x13.bank.users.v1.Role:\x17\xb2\xbb\x18\x13\n\ncompany_id\x12\x05USERS\"M\n\x0fSessionsRevoked\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"W\n\x11InvitationCreated\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x15\n\rinvitation_id\x18\x02 \x01(\t:\x17\xb2\xbb\x18\x13\n\ncompany_id\x12\x05USERS\"J\n\rNewDeviceSeen\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERS\"3\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\t:\x14\xb2\xbb\x18\x10\n\x07user_id\x12\x05USERSb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERSHIPCHANGED']._serialized_options = b'\262\273\030\023\n\ncompany_id\022\005USERS'
   _globals['_SESSIONSREVOKED']._loaded_options = None
   _globals['_SESSIONSREVOKED']._serialized_options = b'\262\273\030\020\n\007user_id\022\005USERS'
+  _globals['_INVITATIONCREATED']._loaded_options = None
+  _globals['_INVITATIONCREATED']._serialized_options = b'\262\273\030\023\n\ncompany_id\022\005USERS'
+  _globals['_NEWDEVICESEEN']._loaded_options = None
+  _globals['_NEWDEVICESEEN']._serialized_options = b'\262\273\030\020\n\007user_id\022\005USERS'
+  _globals['_USERERASED']._loaded_options = None
+  _globals['_USERERASED']._serialized_options = b'\262\273\030\020\n\007user_id\022\005USERS'
   _globals['_USERREGISTERED']._serialized_start=98
   _globals['_USERREGISTERED']._serialized_end=153
   _globals['_USERCONFIRMED']._serialized_start=155
@@ -57,4 +63,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERSHIPCHANGED']._serialized_end=508
   _globals['_SESSIONSREVOKED']._serialized_start=510
   _globals['_SESSIONSREVOKED']._serialized_end=587
+  _globals['_INVITATIONCREATED']._serialized_start=589
+  _globals['_INVITATIONCREATED']._serialized_end=676
+  _globals['_NEWDEVICESEEN']._serialized_start=678
+  _globals['_NEWDEVICESEEN']._serialized_end=752
+  _globals['_USERERASED']._serialized_start=754
+  _globals['_USERERASED']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

@@ -160,3 +160,71 @@ class SessionsRevoked(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["session_ids", b"session_ids", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class InvitationCreated(message.Message):
+    """Somebody was invited to act for a company."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    COMPANY_ID_FIELD_NUMBER: builtins.int
+    INVITATION_ID_FIELD_NUMBER: builtins.int
+    company_id: builtins.str
+    """The company."""
+    invitation_id: builtins.str
+    """The invitation."""
+    def __init__(
+        self,
+        *,
+        company_id: builtins.str = ...,
+        invitation_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["company_id", b"company_id", "invitation_id", b"invitation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NewDeviceSeen(message.Message):
+    """A user has signed in from a device that was not seen before."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """The user."""
+    session_id: builtins.str
+    """The session."""
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        session_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UserErased(message.Message):
+    """A user was erased. Whoever keeps something personal of theirs forgets it; the id stays."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """The user."""
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

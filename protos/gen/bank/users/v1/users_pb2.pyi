@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
@@ -199,6 +200,7 @@ class CreateUserRequest(message.Message):
     FULL_NAME_FIELD_NUMBER: builtins.int
     CPF_FIELD_NUMBER: builtins.int
     COMPANY_FIELD_NUMBER: builtins.int
+    INVITED_FIELD_NUMBER: builtins.int
     email: builtins.str
     """The e-mail address; it names the user."""
     password: builtins.str
@@ -207,9 +209,11 @@ class CreateUserRequest(message.Message):
     """The person's name."""
     cpf: builtins.str
     """The CPF, with or without punctuation."""
+    invited: builtins.bool
+    """Whether the person was invited, and opens no company."""
     @builtins.property
     def company(self) -> NewCompany:
-        """The company to open."""
+        """The company to open. Whoever was invited to act for a company needs none."""
 
     def __init__(
         self,
@@ -219,10 +223,11 @@ class CreateUserRequest(message.Message):
         full_name: builtins.str = ...,
         cpf: builtins.str = ...,
         company: NewCompany | None = ...,
+        invited: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["company", b"company"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["company", b"company", "cpf", b"cpf", "email", b"email", "full_name", b"full_name", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["company", b"company", "cpf", b"cpf", "email", b"email", "full_name", b"full_name", "invited", b"invited", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,22 +421,30 @@ class CreateSessionRequest(message.Message):
     EMAIL_FIELD_NUMBER: builtins.int
     PASSWORD_FIELD_NUMBER: builtins.int
     TOTP_FIELD_NUMBER: builtins.int
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    DEVICE_NAME_FIELD_NUMBER: builtins.int
     email: builtins.str
     """The e-mail address."""
     password: builtins.str
     """The password."""
     totp: builtins.str
-    """A code of the authenticator app, where one is enrolled."""
+    """A code of the authenticator app, where one is enrolled, or a recovery code."""
+    device_id: builtins.str
+    """The device, as the app names it to itself: the same at every sign-in from it."""
+    device_name: builtins.str
+    """The device, as its user would know it."""
     def __init__(
         self,
         *,
         email: builtins.str = ...,
         password: builtins.str = ...,
         totp: builtins.str = ...,
+        device_id: builtins.str = ...,
+        device_name: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["email", b"email", "password", b"password", "totp", b"totp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "device_name", b"device_name", "email", b"email", "password", b"password", "totp", b"totp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,6 +748,364 @@ class ConfirmTotpRequest(message.Message):
 
 @typing.final
 class ConfirmTotpResponse(message.Message):
+    """The app is enrolled."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def recovery_codes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Codes that stand in for the app, each once. They are not shown again."""
+
+    def __init__(
+        self,
+        *,
+        recovery_codes: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateRecoveryCodesRequest(message.Message):
+    """Makes new recovery codes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateRecoveryCodesResponse(message.Message):
+    """New recovery codes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def recovery_codes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Codes that stand in for the app, each once. They are not shown again."""
+
+    def __init__(
+        self,
+        *,
+        recovery_codes: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteTotpRequest(message.Message):
+    """Removes the authenticator app."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteTotpResponse(message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangePasswordRequest(message.Message):
+    """Sets another password."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CURRENT_PASSWORD_FIELD_NUMBER: builtins.int
+    NEW_PASSWORD_FIELD_NUMBER: builtins.int
+    current_password: builtins.str
+    """The password of now."""
+    new_password: builtins.str
+    """The new password, 8 to 128 characters."""
+    def __init__(
+        self,
+        *,
+        current_password: builtins.str = ...,
+        new_password: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["current_password", b"current_password", "new_password", b"new_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangePasswordResponse(message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Session(message.Message):
+    """A sign-in that has not ended."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DEVICE_NAME_FIELD_NUMBER: builtins.int
+    BEGAN_AT_FIELD_NUMBER: builtins.int
+    LAST_SEEN_AT_FIELD_NUMBER: builtins.int
+    CURRENT_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """The session's id, a UUID."""
+    device_name: builtins.str
+    """The device, as the app named it; empty if it did not."""
+    current: builtins.bool
+    """Whether it is the session of this request."""
+    @builtins.property
+    def began_at(self) -> timestamp_pb2.Timestamp:
+        """When the user signed in."""
+
+    @builtins.property
+    def last_seen_at(self) -> timestamp_pb2.Timestamp:
+        """When the session was last renewed."""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        device_name: builtins.str = ...,
+        began_at: timestamp_pb2.Timestamp | None = ...,
+        last_seen_at: timestamp_pb2.Timestamp | None = ...,
+        current: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["began_at", b"began_at", "last_seen_at", b"last_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["began_at", b"began_at", "current", b"current", "device_name", b"device_name", "last_seen_at", b"last_seen_at", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSessionsRequest(message.Message):
+    """Asks for the user's sessions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSessionsResponse(message.Message):
+    """The user's sessions."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def sessions(self) -> containers.RepeatedCompositeFieldContainer[Session]:
+        """The sessions, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        sessions: abc.Iterable[Session] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteSessionRequest(message.Message):
+    """Ends a session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """The session."""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteSessionResponse(message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportMeRequest(message.Message):
+    """Asks for all that is kept about the user."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportMeResponse(message.Message):
+    """All that users keeps about a person. What they did at the bank is read where they read it always:
+    accounts, statements, transfers, suppliers, tickets, notifications.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_FIELD_NUMBER: builtins.int
+    CPF_FIELD_NUMBER: builtins.int
+    SIGNED_UP_AT_FIELD_NUMBER: builtins.int
+    TOTP_ENABLED_FIELD_NUMBER: builtins.int
+    COMPANIES_FIELD_NUMBER: builtins.int
+    SESSIONS_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    cpf: builtins.str
+    """The CPF."""
+    totp_enabled: builtins.bool
+    """Whether an authenticator app is enrolled."""
+    @builtins.property
+    def user(self) -> User:
+        """The person."""
+
+    @builtins.property
+    def signed_up_at(self) -> timestamp_pb2.Timestamp:
+        """When the person signed up."""
+
+    @builtins.property
+    def companies(self) -> containers.RepeatedCompositeFieldContainer[Company]:
+        """The companies that the person acts for."""
+
+    @builtins.property
+    def sessions(self) -> containers.RepeatedCompositeFieldContainer[Session]:
+        """The sessions that have not ended."""
+
+    @builtins.property
+    def devices(self) -> containers.RepeatedCompositeFieldContainer[Device]:
+        """The devices that the person has signed in from."""
+
+    def __init__(
+        self,
+        *,
+        user: User | None = ...,
+        cpf: builtins.str = ...,
+        signed_up_at: timestamp_pb2.Timestamp | None = ...,
+        totp_enabled: builtins.bool = ...,
+        companies: abc.Iterable[Company] | None = ...,
+        sessions: abc.Iterable[Session] | None = ...,
+        devices: abc.Iterable[Device] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["signed_up_at", b"signed_up_at", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["companies", b"companies", "cpf", b"cpf", "devices", b"devices", "sessions", b"sessions", "signed_up_at", b"signed_up_at", "totp_enabled", b"totp_enabled", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Device(message.Message):
+    """A device that a person has signed in from."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEVICE_NAME_FIELD_NUMBER: builtins.int
+    FIRST_SEEN_AT_FIELD_NUMBER: builtins.int
+    LAST_SEEN_AT_FIELD_NUMBER: builtins.int
+    device_name: builtins.str
+    """The device, as the app named it."""
+    @builtins.property
+    def first_seen_at(self) -> timestamp_pb2.Timestamp:
+        """When it was first signed in from."""
+
+    @builtins.property
+    def last_seen_at(self) -> timestamp_pb2.Timestamp:
+        """When it was last signed in from."""
+
+    def __init__(
+        self,
+        *,
+        device_name: builtins.str = ...,
+        first_seen_at: timestamp_pb2.Timestamp | None = ...,
+        last_seen_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["first_seen_at", b"first_seen_at", "last_seen_at", b"last_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_name", b"device_name", "first_seen_at", b"first_seen_at", "last_seen_at", b"last_seen_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteMeRequest(message.Message):
+    """Erases the user."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeleteMeResponse(message.Message):
     """Nothing."""
 
     DESCRIPTOR: descriptor.Descriptor

@@ -100,6 +100,41 @@ class UsersServiceStub:
                 request_serializer=bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpRequest.SerializeToString,
                 response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpResponse.FromString,
                 _registered_method=True)
+        self.CreateRecoveryCodes = channel.unary_unary(
+                '/bank.users.v1.UsersService/CreateRecoveryCodes',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesResponse.FromString,
+                _registered_method=True)
+        self.DeleteTotp = channel.unary_unary(
+                '/bank.users.v1.UsersService/DeleteTotp',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/bank.users.v1.UsersService/ChangePassword',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/bank.users.v1.UsersService/ListSessions',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSession = channel.unary_unary(
+                '/bank.users.v1.UsersService/DeleteSession',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.ExportMe = channel.unary_unary(
+                '/bank.users.v1.UsersService/ExportMe',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.FromString,
+                _registered_method=True)
+        self.DeleteMe = channel.unary_unary(
+                '/bank.users.v1.UsersService/DeleteMe',
+                request_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.SerializeToString,
+                response_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.FromString,
+                _registered_method=True)
         self.IssueCode = channel.unary_unary(
                 '/bank.users.v1.UsersService/IssueCode',
                 request_serializer=bank_dot_users_dot_v1_dot_users__pb2.IssueCodeRequest.SerializeToString,
@@ -207,6 +242,56 @@ class UsersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateRecoveryCodes(self, request, context):
+        """Makes new recovery codes, in place of all earlier ones. Each stands in for the app once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTotp(self, request, context):
+        """Removes the authenticator app and its recovery codes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Sets another password, and ends all other sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists the user's sessions, and the devices they are on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSession(self, request, context):
+        """Ends a session of the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMe(self, request, context):
+        """Gives all that is kept here about the user (LGPD, art. 18).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMe(self, request, context):
+        """Erases the user (LGPD, art. 18): the key of all that is personal is destroyed, the books stay.
+        Needs a second factor, proven just now, or without an authenticator app a sign-in just now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IssueCode(self, request, context):
         """Issues the code that a message to the user carries, in place of any earlier one for the same
         purpose, and says where to send it.
@@ -289,6 +374,41 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.ConfirmTotp,
                     request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpRequest.FromString,
                     response_serializer=bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpResponse.SerializeToString,
+            ),
+            'CreateRecoveryCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRecoveryCodes,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesResponse.SerializeToString,
+            ),
+            'DeleteTotp': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTotp,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ListSessionsRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'DeleteSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSession,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'ExportMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportMe,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.SerializeToString,
+            ),
+            'DeleteMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMe,
+                    request_deserializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.FromString,
+                    response_serializer=bank_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.SerializeToString,
             ),
             'IssueCode': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueCode,
@@ -653,6 +773,195 @@ class UsersService:
             '/bank.users.v1.UsersService/ConfirmTotp',
             bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpRequest.SerializeToString,
             bank_dot_users_dot_v1_dot_users__pb2.ConfirmTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRecoveryCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/CreateRecoveryCodes',
+            bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.CreateRecoveryCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTotp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/DeleteTotp',
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/ChangePassword',
+            bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/ListSessions',
+            bank_dot_users_dot_v1_dot_users__pb2.ListSessionsRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/DeleteSession',
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/ExportMe',
+            bank_dot_users_dot_v1_dot_users__pb2.ExportMeRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.ExportMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.users.v1.UsersService/DeleteMe',
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteMeRequest.SerializeToString,
+            bank_dot_users_dot_v1_dot_users__pb2.DeleteMeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,22 @@ class UsersServiceStub:
     """Begins the enrolment of an authenticator app (RFC 6238). It counts once it is confirmed."""
     ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_users_pb2.ConfirmTotpRequest, _users_pb2.ConfirmTotpResponse]
     """Confirms the enrolment with a code of the app."""
+    CreateRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_users_pb2.CreateRecoveryCodesRequest, _users_pb2.CreateRecoveryCodesResponse]
+    """Makes new recovery codes, in place of all earlier ones. Each stands in for the app once."""
+    DeleteTotp: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteTotpRequest, _users_pb2.DeleteTotpResponse]
+    """Removes the authenticator app and its recovery codes."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _users_pb2.ChangePasswordResponse]
+    """Sets another password, and ends all other sessions."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListSessionsRequest, _users_pb2.ListSessionsResponse]
+    """Lists the user's sessions, and the devices they are on."""
+    DeleteSession: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteSessionRequest, _users_pb2.DeleteSessionResponse]
+    """Ends a session of the user."""
+    ExportMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.ExportMeRequest, _users_pb2.ExportMeResponse]
+    """Gives all that is kept here about the user (LGPD, art. 18)."""
+    DeleteMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.DeleteMeRequest, _users_pb2.DeleteMeResponse]
+    """Erases the user (LGPD, art. 18): the key of all that is personal is destroyed, the books stay.
+    Needs a second factor, proven just now, or without an authenticator app a sign-in just now.
+    """
     IssueCode: _grpc.UnaryUnaryMultiCallable[_users_pb2.IssueCodeRequest, _users_pb2.IssueCodeResponse]
     """Issues the code that a message to the user carries, in place of any earlier one for the same
     purpose, and says where to send it.
@@ -97,6 +113,22 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Begins the enrolment of an authenticator app (RFC 6238). It counts once it is confirmed."""
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_users_pb2.ConfirmTotpRequest, _users_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
     """Confirms the enrolment with a code of the app."""
+    CreateRecoveryCodes: _aio.UnaryUnaryMultiCallable[_users_pb2.CreateRecoveryCodesRequest, _users_pb2.CreateRecoveryCodesResponse]  # type: ignore[assignment]
+    """Makes new recovery codes, in place of all earlier ones. Each stands in for the app once."""
+    DeleteTotp: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteTotpRequest, _users_pb2.DeleteTotpResponse]  # type: ignore[assignment]
+    """Removes the authenticator app and its recovery codes."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _users_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Sets another password, and ends all other sessions."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_users_pb2.ListSessionsRequest, _users_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists the user's sessions, and the devices they are on."""
+    DeleteSession: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteSessionRequest, _users_pb2.DeleteSessionResponse]  # type: ignore[assignment]
+    """Ends a session of the user."""
+    ExportMe: _aio.UnaryUnaryMultiCallable[_users_pb2.ExportMeRequest, _users_pb2.ExportMeResponse]  # type: ignore[assignment]
+    """Gives all that is kept here about the user (LGPD, art. 18)."""
+    DeleteMe: _aio.UnaryUnaryMultiCallable[_users_pb2.DeleteMeRequest, _users_pb2.DeleteMeResponse]  # type: ignore[assignment]
+    """Erases the user (LGPD, art. 18): the key of all that is personal is destroyed, the books stay.
+    Needs a second factor, proven just now, or without an authenticator app a sign-in just now.
+    """
     IssueCode: _aio.UnaryUnaryMultiCallable[_users_pb2.IssueCodeRequest, _users_pb2.IssueCodeResponse]  # type: ignore[assignment]
     """Issues the code that a message to the user carries, in place of any earlier one for the same
     purpose, and says where to send it.
@@ -210,6 +242,64 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.ConfirmTotpResponse, _abc.Awaitable[_users_pb2.ConfirmTotpResponse]]:
         """Confirms the enrolment with a code of the app."""
+
+    @_abc_1.abstractmethod
+    def CreateRecoveryCodes(
+        self,
+        request: _users_pb2.CreateRecoveryCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.CreateRecoveryCodesResponse, _abc.Awaitable[_users_pb2.CreateRecoveryCodesResponse]]:
+        """Makes new recovery codes, in place of all earlier ones. Each stands in for the app once."""
+
+    @_abc_1.abstractmethod
+    def DeleteTotp(
+        self,
+        request: _users_pb2.DeleteTotpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.DeleteTotpResponse, _abc.Awaitable[_users_pb2.DeleteTotpResponse]]:
+        """Removes the authenticator app and its recovery codes."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _users_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.ChangePasswordResponse, _abc.Awaitable[_users_pb2.ChangePasswordResponse]]:
+        """Sets another password, and ends all other sessions."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _users_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.ListSessionsResponse, _abc.Awaitable[_users_pb2.ListSessionsResponse]]:
+        """Lists the user's sessions, and the devices they are on."""
+
+    @_abc_1.abstractmethod
+    def DeleteSession(
+        self,
+        request: _users_pb2.DeleteSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.DeleteSessionResponse, _abc.Awaitable[_users_pb2.DeleteSessionResponse]]:
+        """Ends a session of the user."""
+
+    @_abc_1.abstractmethod
+    def ExportMe(
+        self,
+        request: _users_pb2.ExportMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.ExportMeResponse, _abc.Awaitable[_users_pb2.ExportMeResponse]]:
+        """Gives all that is kept here about the user (LGPD, art. 18)."""
+
+    @_abc_1.abstractmethod
+    def DeleteMe(
+        self,
+        request: _users_pb2.DeleteMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.DeleteMeResponse, _abc.Awaitable[_users_pb2.DeleteMeResponse]]:
+        """Erases the user (LGPD, art. 18): the key of all that is personal is destroyed, the books stay.
+        Needs a second factor, proven just now, or without an authenticator app a sign-in just now.
+        """
 
     @_abc_1.abstractmethod
     def IssueCode(

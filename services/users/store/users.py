@@ -2,116 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from google.protobuf.message import Message
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Index,
-    Integer,
-    MetaData,
-    Text,
-    UniqueConstraint,
-)
-from sqlmodel import Field, SQLModel
 
 from bank.users.v1 import events_pb2 as events
-from bank.users.v1.users_pb2 import ROLE_OWNER, CodePurpose
+from bank.users.v1.users_pb2 import CodePurpose
 from mesh.db import Row, UnitOfWork, sql
 from mesh.errors import AlreadyExists, NotFound
 
-from . import domain
-from .domain import Company, Failures, IssuedCode, Purpose, Role, Status, User
-
-
-class Table(SQLModel):
-    """The base of this service's tables."""
-
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class UserRow(Table, table=True):
-    """A person. `version` counts the events about them."""
-
-    __tablename__ = "users"
-    __table_args__ = (
-        UniqueConstraint("email_key", name="users_email"),
-        CheckConstraint("status IN ('pending', 'confirmed', 'disabled')", name="users_status"),
-    )
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    email: str = Field(sa_type=Text)
-    email_key: str = Field(sa_type=Text)
-    full_name: str = Field(sa_type=Text)
-    cpf: str = Field(sa_type=Text)
-    password_hash: str = Field(sa_type=Text)
-    status: str = Field(sa_type=Text)
-    version: int = Field(sa_type=BigInteger)
-    created_at_us: int = Field(sa_type=BigInteger)
-    totp_secret: str = Field(sa_type=Text)
-    totp_enabled_at_us: int | None = Field(default=None, sa_type=BigInteger)
-    totp_last_step: int = Field(sa_type=BigInteger)
-
-
-class CompanyRow(Table, table=True):
-    """A company; nobody acts for it before it is opened. `version` counts the events about it."""
-
-    __tablename__ = "companies"
-    __table_args__ = (Index("companies_owner", "owner_id"),)
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    owner_id: str = Field(sa_type=Text, foreign_key="users.id")
-    legal_name: str = Field(sa_type=Text)
-    cnpj: str = Field(sa_type=Text)
-    version: int = Field(sa_type=BigInteger)
-    opened_at_us: int | None = Field(default=None, sa_type=BigInteger)
-
-
-class MembershipRow(Table, table=True):
-    __tablename__ = "memberships"
-    __table_args__ = (
-        CheckConstraint(
-            "role IN ('owner', 'approver', 'operator', 'accountant', 'viewer')",
-            name="memberships_role",
-        ),
-    )
-
-    user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id")
-    company_id: str = Field(primary_key=True, sa_type=Text, foreign_key="companies.id")
-    role: str = Field(sa_type=Text)
-
-
-class CodeRow(Table, table=True):
-    """The latest code for a purpose, as a hash; empty when used. `asked` are those of an hour."""
-
-    __tablename__ = "codes"
-    __table_args__ = (CheckConstraint("tries_left >= 0", name="codes_tries"),)
-
-    user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id")
-    purpose: str = Field(primary_key=True, sa_type=Text)
-    code_hash: str = Field(sa_type=Text)
-    expires_at_us: int = Field(sa_type=BigInteger)
-    tries_left: int = Field(sa_type=Integer)
-    asked: int = Field(sa_type=Integer)
-    asked_since_us: int = Field(sa_type=BigInteger)
-
-
-class FailureRow(Table, table=True):
-    """Failed sign-ins in a row; of unknown addresses too, so that both are answered alike."""
-
-    __tablename__ = "sign_in_failures"
-    __table_args__ = (Index("sign_in_failures_last", "last_us"),)
-
-    email_key: str = Field(primary_key=True, sa_type=Text)
-    count: int = Field(sa_type=Integer)
-    last_us: int = Field(sa_type=BigInteger)
-
+from .. import domain
+from ..domain import Company, Failures, IssuedCode, Purpose, Status, User
+from . import companies
 
 ADD_USER = sql(
     "INSERT INTO users (id, email, email_key, full_name, cpf, password_hash, status, version,"
-    " created_at_us, totp_secret, totp_last_step) VALUES (:id, :email, :email_key, :full_name,"
-    " :cpf, :password_hash, :status, 0, :now, '', 0) ON CONFLICT (email_key) DO NOTHING"
+    " created_at_us, totp_secret, totp_last_step, sealed_key, staff_since_us) VALUES (:id, :email,"
+    " :email_key, :full_name, :cpf, :password_hash, :status, 0, :now, '', 0, :sealed_key, :staff)"
+    " ON CONFLICT (email_key) DO NOTHING"
+)
+USER = sql(
+    "INSERT INTO users (id, email, email_key, full_name, cpf, password_hash, status, version,"
+    " created_at_us, totp_secret, totp_last_step, sealed_key, staff_since_us) VALUES (:id, :email,"
+    " :email_key, :full_name, :cpf, :password_hash, :status, 0, :now, '', 0, :sealed_key, :staff)"
+    " ON CONFLICT (email_key) DO NOTHING"
 )
 ADD_COMPANY = sql(
     "INSERT INTO companies (id, owner_id, legal_name, cnpj, version)"
@@ -121,16 +33,9 @@ USER = sql("SELECT * FROM users WHERE id = :id")
 USER_OF_EMAIL = sql("SELECT * FROM users WHERE email_key = :email_key")
 NEXT_USER_VERSION = sql("UPDATE users SET version = version + 1 WHERE id = :id RETURNING version")
 CONFIRM = sql("UPDATE users SET status = 'confirmed' WHERE id = :id AND status = 'pending'")
-OPEN_COMPANIES = sql(
-    "UPDATE companies SET opened_at_us = :now, version = 2"
-    " WHERE owner_id = :owner AND opened_at_us IS NULL RETURNING id"
-)
-ADD_MEMBER = sql(
-    "INSERT INTO memberships (user_id, company_id, role) VALUES (:user, :company, :role)"
-)
-COMPANIES = sql(
-    "SELECT companies.id, legal_name, cnpj, role FROM companies JOIN memberships"
-    " ON memberships.company_id = companies.id WHERE memberships.user_id = :user ORDER BY id"
+SET_STATUS = sql(
+    "UPDATE users SET status = :status"
+    " WHERE id = :id AND status = :from_status AND erased_at_us IS NULL"
 )
 SET_PASSWORD = sql("UPDATE users SET password_hash = :password_hash WHERE id = :id")
 RENEW_HASH = sql(
@@ -183,33 +88,46 @@ ENABLE_TOTP = sql(
     "UPDATE users SET totp_enabled_at_us = :now, totp_last_step = :step"
     " WHERE id = :id AND totp_secret = :secret AND totp_enabled_at_us IS NULL"
 )
+REMOVE_TOTP = sql("UPDATE users SET totp_secret = '', totp_enabled_at_us = NULL WHERE id = :id")
 SPEND_STEP = sql(
     "UPDATE users SET totp_last_step = :step WHERE id = :id AND totp_last_step < :step"
 )
 
 
-async def sign_up(work: UnitOfWork, user: User, company: Company, now_us: int) -> None:
+async def sign_up(work: UnitOfWork, user: User, company: Company | None, now_us: int) -> None:
+    """Keeps a new user. Who signs up with a known address is sent a code to it, and not told."""
+    if not await add_user(work, user, now_us):
+        for purpose in Purpose:
+            await request_code(work, user.email_key, purpose, now_us)
+        return
+    if company is not None:
+        await companies.add(work, company, user.id)
+    await tell_of_user(work, user.id, events.UserRegistered(user_id=user.id))
+
+
+async def add_staff(work: UnitOfWork, user: User, now_us: int) -> None:
+    """Keeps a new member of the staff, who sets a password with the code that is sent."""
+    if not await add_user(work, user, now_us):
+        raise AlreadyExists("EMAIL_TAKEN", "There is a user with this e-mail address.")
+    await request_code(work, user.email_key, Purpose.PASSWORD_RESET, now_us)
+
+
+async def add_user(work: UnitOfWork, user: User, now_us: int) -> bool:
+    """Keeps a user, who is sealed. Says whether the address was new."""
     added = await work.execute(
         ADD_USER,
         id=user.id,
         email=user.email,
-        email_key=domain.email_key(user.email),
+        email_key=user.email_key,
         full_name=user.full_name,
         cpf=user.cpf,
         password_hash=user.password_hash,
         status=user.status.value,
+        sealed_key=user.sealed_key,
+        staff=now_us if user.is_staff else None,
         now=now_us,
     )
-    if not added:
-        raise AlreadyExists("EMAIL_TAKEN", "There is a user with this e-mail address.")
-    await work.execute(
-        ADD_COMPANY,
-        id=company.id,
-        owner=user.id,
-        legal_name=company.legal_name,
-        cnpj=company.cnpj,
-    )
-    await tell_of_user(work, user.id, events.UserRegistered(user_id=user.id))
+    return bool(added)
 
 
 async def tell_of_user(work: UnitOfWork, user_id: str, event: Message) -> None:
@@ -273,17 +191,17 @@ async def confirm(work: UnitOfWork, code: IssuedCode, now_us: int) -> User:
     user_id = code.user_id
     if await work.execute(CONFIRM, id=user_id):
         await tell_of_user(work, user_id, events.UserConfirmed(user_id=user_id))
-    for row in await work.fetch_all(OPEN_COMPANIES, owner=user_id, now=now_us):
-        await open_company(work, row["id"], user_id)
+    await companies.open_all(work, user_id, now_us)
     return await get_user(work, user_id)
 
 
-async def open_company(work: UnitOfWork, company_id: str, owner_id: str) -> None:
-    await work.execute(ADD_MEMBER, user=owner_id, company=company_id, role=Role.OWNER.value)
-    opened = events.CompanyOpened(company_id=company_id, owner_id=owner_id)
-    owner = events.MembershipChanged(company_id=company_id, user_id=owner_id, role=ROLE_OWNER)
-    work.publish(opened, version=1)
-    work.publish(owner, version=2)
+async def set_status(work: UnitOfWork, user_id: str, status: Status, before: Status) -> bool:
+    """Says whether the user had the status that comes before."""
+    await get_user(work, user_id)
+    changed = await work.execute(
+        SET_STATUS, id=user_id, status=status.value, from_status=before.value
+    )
+    return bool(changed)
 
 
 async def set_password(work: UnitOfWork, user_id: str, password_hash: str) -> None:
@@ -325,11 +243,6 @@ async def end_failures(work: UnitOfWork, user_id: str, totp_step: int = 0) -> No
     await work.execute(FORGET_FAILURES, id=user_id)
 
 
-async def companies_of(work: UnitOfWork, user_id: str) -> list[tuple[Company, Role]]:
-    rows = await work.fetch_all(COMPANIES, user=user_id)
-    return [(to_company(row), Role(row["role"])) for row in rows]
-
-
 async def keep_totp_secret(work: UnitOfWork, user_id: str, secret: str) -> None:
     """Begins an enrolment, in place of any that was not confirmed."""
     if not await work.execute(KEEP_TOTP_SECRET, id=user_id, secret=secret):
@@ -350,12 +263,12 @@ def to_user(row: Row) -> User:
         full_name=row["full_name"],
         cpf=row["cpf"],
         password_hash=row["password_hash"],
+        email_key=row["email_key"],
+        sealed_key=row["sealed_key"],
+        is_staff=row["staff_since_us"] is not None,
+        created_at_us=row["created_at_us"],
         status=Status(row["status"]),
         totp_secret=row["totp_secret"],
         totp_is_enabled=row["totp_enabled_at_us"] is not None,
         totp_last_step=row["totp_last_step"],
     )
-
-
-def to_company(row: Row) -> Company:
-    return Company(id=row["id"], legal_name=row["legal_name"], cnpj=row["cnpj"])

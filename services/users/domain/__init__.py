@@ -14,6 +14,7 @@ from stdnum.br import cpf as cpf_number
 from mesh.errors import (
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     Overloaded,
     PermissionDenied,
     Unauthenticated,
@@ -32,27 +33,26 @@ CODE_LIFE_US = 15 * MINUTE_US
 CODE_TRIES = 5
 CODES_AN_HOUR = 5
 
+# Whoever was invited has a week to answer.
+INVITATION_LIFE_US = 7 * DAY_US
+MOST_INVITATIONS = 50
+
+# So many sessions at once; the oldest ends when another begins.
+MOST_SESSIONS = 100
+
+RECOVERY_CODES = 10
+# Codes of the app have six digits; what is longer is a recovery code.
+LONGEST_TOTP = 8
+
+# The name of who was erased.
+PSEUDONYM = "Ex-cliente"
+
 # After a day the user signs in again (NIST SP 800-63B-4, AAL2).
 SESSION_LIFE_US = DAY_US
 
 # Wrong passwords in a row that cost nothing; from then on the wait doubles with each.
 FREE_TRIES = 5
 LONGEST_WAIT_US = 15 * MINUTE_US
-
-# What is tried first by those who guess; shorter ones are refused by their length.
-_COMMON = """
-12345678 123456789 1234567890 12345678910 87654321 987654321 0123456789 123123123 123456123
-11223344 112233445566 147258369 123654789 password password1 password12 password123 passw0rd
-p@ssw0rd p@ssword qwertyui qwertyuiop qwerty123 qwerty1234 1q2w3e4r 1q2w3e4r5t 1qaz2wsx
-zaq12wsx asdfghjk asdfghjkl zxcvbnm1 abcd1234 abc12345 abcdefgh a1b2c3d4 iloveyou ilovethis
-sunshine princess football baseball superman starwars welcome1 welcome123 letmein1 trustno1
-whatever computer internet michelle changeme changeme123 administrator admin123 admin1234
-senha123 senha1234 senha12345 minhasenha mudar123 mudar1234 brasil123 brasil2014 flamengo
-corinthians palmeiras saopaulo santos123 cruzeiro gremio123 internacional fluminense
-vascodagama jesuscristo jesus123 deusefiel deusnocomando teamo123 amoreterno familia123
-felicidade esperanca gabriel123 eduardo123 brasileiro empresa123 financeiro bancobanco
-"""
-COMMON_PASSWORDS = frozenset(_COMMON.split())
 
 
 class Status(StrEnum):
@@ -79,32 +79,6 @@ class Role(StrEnum):
 def email_key(email: str) -> str:
     """Folds an address to the form in which it is unique."""
     return unicodedata.normalize("NFKC", email.strip()).lower()
-
-
-def password(text: str, name: str, email: str) -> str:
-    """Checks a new password, sent as the field `name`, and gives it in its normal form.
-
-    Length and a blocklist are all that is asked: no composition rules (NIST SP 800-63B-4, 3.1.1.2).
-    """
-    chosen = normal(text)
-    folded = chosen.casefold()
-    key = email_key(email)
-    if not 8 <= len(chosen) <= 128:
-        raise _weak(name, "must have 8 to 128 characters")
-    if folded in COMMON_PASSWORDS or len(set(folded)) < 4:
-        raise _weak(name, "must not be one that many people use")
-    if folded in (key, key.partition("@")[0]):
-        raise _weak(name, "must not be the e-mail address")
-    return chosen
-
-
-def normal(text: str) -> str:
-    """Gives one form to what keyboards write in several (NFKC)."""
-    return unicodedata.normalize("NFKC", text)
-
-
-def _weak(name: str, rule: str) -> InvalidArgument:
-    return InvalidArgument("WEAK_PASSWORD", f"The password {rule}.", Violation(name, rule))
 
 
 def totp_step(secret: str, code: str, now_us: int) -> int:
@@ -149,8 +123,32 @@ class Company:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """Somebody is asked to act for a company. The address is sealed; `email_key` finds it."""
+
+    id: str = field(default_factory=new_id)
+    company_id: str
+    email: str = field(repr=False)
+    email_key: str = field(repr=False)
+    role: Role
+    expires_at_us: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that somebody has signed in from; its name is sealed."""
+
+    name: str = field(repr=False)
+    first_seen_us: int
+    last_seen_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class User:
     """A person who may sign in.
+
+    As kept, what is personal is sealed (`vault`), under the key in `sealed_key`; that is empty once
+    the person was erased. `email_key` is what the address is found by.
 
     An authenticator app counts once it is enabled; `totp_last_step` is the last time step that it
     proved, for a code is good for one sign-in.
@@ -161,7 +159,11 @@ class User:
     full_name: str = field(repr=False)
     cpf: str = field(repr=False)
     password_hash: str = field(repr=False)
+    email_key: str = field(default="", repr=False)
+    sealed_key: str = field(default="", repr=False)
     status: Status = Status.PENDING
+    is_staff: bool = False
+    created_at_us: int = 0
     totp_secret: str = field(default="", repr=False)
     totp_is_enabled: bool = False
     totp_last_step: int = 0
@@ -175,7 +177,7 @@ class User:
 
     def second_factor(self, code: str, now_us: int) -> int:
         """Gives the time step that a code of the authenticator app proves; 0 if there is no app."""
-        if not self.totp_is_enabled:
+        if not self.totp_is_enabled or len(code) > LONGEST_TOTP:
             return 0
         if not code:
             raise Unauthenticated("TOTP_REQUIRED", "A code of the authenticator app is needed.")
@@ -237,7 +239,8 @@ class Session:
     """A sign-in, and all that follows from it.
 
     `totp_step` is the time step that an authenticator app has proven; 0 if none was needed.
-    `second_factor_at_us` is when one was proven last; 0 if never.
+    `second_factor_at_us` is when one was proven last; 0 if never. `recovery` is the code that stood
+    in for the app. `device_key` is what the device is known by, `device` its name, sealed.
     """
 
     id: str = field(default_factory=new_id)
@@ -245,6 +248,11 @@ class Session:
     began_at_us: int
     totp_step: int = 0
     second_factor_at_us: int = 0
+    recovery: str = field(default="", repr=False)
+    device_key: str = field(default="", repr=False)
+    device: str = field(default="", repr=False)
+    last_seen_us: int = 0
+    is_staff: bool = False
     is_revoked: bool = False
 
     @property
@@ -256,6 +264,10 @@ class Session:
         """The ways the user has proven who they are, in the words of RFC 8176."""
         return ["pwd", "otp", "mfa"] if self.second_factor_at_us else ["pwd"]
 
+    def scopes(self) -> list[str]:
+        """What the session may do beyond its user: staff is staff with a second factor only."""
+        return ["staff"] if self.is_staff and self.second_factor_at_us else []
+
     def is_live(self, now_us: int) -> bool:
         return not self.is_revoked and now_us < self.began_at_us + SESSION_LIFE_US
 
@@ -266,11 +278,15 @@ def sign_in(user: User | None, password_matches: bool, totp: str, now_us: int) -
         raise invalid_credentials()
     user.must_be_able_to_sign_in()
     step = user.second_factor(totp, now_us)
+    recovery = totp if user.totp_is_enabled and not step else ""
     return Session(
         user_id=user.id,
         began_at_us=now_us,
+        last_seen_us=now_us,
         totp_step=step,
-        second_factor_at_us=now_us if step else 0,
+        second_factor_at_us=now_us if user.totp_is_enabled else 0,
+        recovery=recovery,
+        is_staff=user.is_staff,
     )
 
 
@@ -279,7 +295,18 @@ def step_up(user: User, session: Session, totp: str, now_us: int) -> Session:
     if not user.totp_is_enabled:
         raise FailedPrecondition("TOTP_NOT_ENABLED", "No authenticator app is enrolled.")
     step = user.second_factor(totp, now_us)
-    return replace(session, totp_step=step, second_factor_at_us=now_us)
+    recovery = "" if step else totp
+    return replace(session, totp_step=step, second_factor_at_us=now_us, recovery=recovery)
+
+
+def new_recovery_codes() -> list[str]:
+    """Makes codes that stand in for the app: ten letters and digits each, 50 bits."""
+    return [pyotp.random_base32(32)[:10].lower() for _ in range(RECOVERY_CODES)]
+
+
+def recovery_code(text: str) -> str:
+    """Gives a recovery code as it was made, however it was typed."""
+    return text.replace("-", "").replace(" ", "").lower()
 
 
 def invalid_credentials() -> Unauthenticated:
@@ -291,6 +318,22 @@ def invalid_refresh_token() -> Unauthenticated:
     return Unauthenticated("INVALID_REFRESH_TOKEN", "The session has ended; sign in again.")
 
 
+def wrong_password() -> PermissionDenied:
+    return PermissionDenied("WRONG_PASSWORD", "The password is wrong.")
+
+
+def sign_in_again() -> PermissionDenied:
+    return PermissionDenied("SIGN_IN_AGAIN", "This needs a sign-in just now.")
+
+
+def owners_only() -> PermissionDenied:
+    return PermissionDenied("ROLE_NOT_ALLOWED", "Only an owner may do this.")
+
+
+def no_user() -> NotFound:
+    return NotFound("USER_NOT_FOUND", "There is no such user.")
+
+
 def session_ended() -> Unauthenticated:
     return Unauthenticated("SESSION_ENDED", "The session has ended; sign in again.")
 
@@ -299,6 +342,23 @@ def invalid_code() -> InvalidArgument:
     """One answer for an unknown address and for a code that is wrong, used or too old."""
     rule = "must be the latest code, in time"
     return InvalidArgument("INVALID_CODE", "The code is not valid.", Violation("code", rule))
+
+
+def no_company() -> NotFound:
+    """One answer for a company that is not, and for one that is another's."""
+    return NotFound("COMPANY_NOT_FOUND", "There is no such company.")
+
+
+def no_invitation() -> NotFound:
+    return NotFound("INVITATION_NOT_FOUND", "There is no such invitation, or it is too old.")
+
+
+def last_owner() -> FailedPrecondition:
+    return FailedPrecondition("LAST_OWNER", "A company that others act for keeps an owner.")
+
+
+def too_many_invitations() -> FailedPrecondition:
+    return FailedPrecondition("TOO_MANY_INVITATIONS", "Too many invitations wait for an answer.")
 
 
 def invalid_totp() -> Unauthenticated:
