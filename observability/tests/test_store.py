@@ -246,7 +246,9 @@ def test_metrics_are_not_here(embedded: Addresses) -> None:
     assert json.loads(body)["errors"][0]["code"] == 501
 
 
-@pytest.mark.parametrize("path", ["/", "/search?service=a", f"/trace/{'ab' * 16}?uiFind=cd"])
+@pytest.mark.parametrize(
+    "path", ["/", "/search?service=a", f"/trace/{'ab' * 16}?uiFind=cd", "/compare", "/dependencies"]
+)
 def test_the_pages_are_served_and_need_nothing_from_outside(embedded: Addresses, path: str) -> None:
     with urllib.request.urlopen(f"{embedded.query}{path}", timeout=10) as response:
         page = response.read().decode()
@@ -256,7 +258,18 @@ def test_the_pages_are_served_and_need_nothing_from_outside(embedded: Addresses,
     assert "https://" not in page
 
 
-@pytest.mark.parametrize("name", ["search.js", "shared.js", "style.css", "trace.js"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "search.js",
+        "shared.js",
+        "spans.js",
+        "style.css",
+        "trace.js",
+        "compare.js",
+        "dependencies.js",
+    ],
+)
 def test_the_pages_parts_are_served(embedded: Addresses, name: str) -> None:
     status, body = answer_to(f"{embedded.query}/static/{name}")
     assert status == 200

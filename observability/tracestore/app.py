@@ -29,6 +29,7 @@ _MAX_BODY: Final = 16 << 20
 _QUERY_TIMEOUT_S: Final = 30.0
 _JSON: Final = "application/json"
 _STATIC: Final = Path(__file__).parent / "static"
+_PARTS: Final = sorted(file.name for file in _STATIC.iterdir() if file.suffix in (".js", ".css"))
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -179,10 +180,9 @@ def build(store: Store) -> ASGIApp:
             Route("/", _page("search.html")),
             Route("/search", _page("search.html")),
             Route("/trace/{trace_id}", _page("trace.html")),
-            *(
-                Route(f"/static/{name}", _page(name))
-                for name in ("search.js", "shared.js", "style.css", "trace.js")
-            ),
+            Route("/compare", _page("compare.html")),
+            Route("/dependencies", _page("dependencies.html")),
+            *(Route(f"/static/{name}", _page(name)) for name in _PARTS),
         ],
         exception_handlers={Malformed: _malformed, TimeoutError: _late},
         lifespan=lifespan,

@@ -1,4 +1,4 @@
-// What both pages need. Times are BigInt nanoseconds, which a number cannot hold exactly.
+// What all pages need. Times are BigInt nanoseconds, which a number cannot hold exactly.
 
 const SVG = 'http://www.w3.org/2000/svg';
 

@@ -1,6 +1,6 @@
-import { ask, colour, duration, html, moment, svg } from './shared.js';
+import { colour, duration, html, moment, svg } from './shared.js';
+import { criticalPath, facts, load, order } from './spans.js';
 
-const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
 const ROW = 24;
 const TOP = 26;
 const MAX_ROWS = 5000;
@@ -9,60 +9,6 @@ const wanted = new URLSearchParams(location.search).get('uiFind');
 const place = document.getElementById('waterfall');
 let chosen = wanted;
 const detail = document.getElementById('detail');
-
-const text = (value) => {
-  const [kind, content] = Object.entries(value ?? {})[0] ?? ['', ''];
-  if (kind === 'arrayValue') return (content.values ?? []).map(text).join(', ');
-  return typeof content === 'object' ? JSON.stringify(content) : String(content);
-};
-const facts = (attributes) => new Map((attributes ?? []).map(({ key, value }) => [key, text(value)]));
-
-function read(result) {
-  const spans = new Map();
-  for (const group of result.resourceSpans ?? []) {
-    const resource = facts(group.resource?.attributes);
-    for (const scoped of group.scopeSpans ?? []) {
-      for (const span of scoped.spans ?? []) {
-        if (spans.has(span.spanId)) continue;
-        const start = BigInt(span.startTimeUnixNano ?? 0);
-        spans.set(span.spanId, {
-          id: span.spanId, parent: span.parentSpanId ?? '', name: span.name ?? '',
-          kind: KINDS[span.kind ?? 0] ?? '', start, end: BigInt(span.endTimeUnixNano ?? start),
-          error: span.status?.code === 2, message: span.status?.message ?? '',
-          attributes: facts(span.attributes), links: span.links ?? [], events: span.events ?? [],
-          resource, service: resource.get('service.name') ?? 'unknown_service', depth: 0, children: [],
-        });
-      }
-    }
-  }
-  return spans;
-}
-
-function order(spans) {
-  const sorted = [...spans.values()].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
-  const tops = [];
-  for (const span of sorted) {
-    const parent = spans.get(span.parent);
-    span.orphan = span.parent !== '' && !parent;
-    if (parent) parent.children.push(span);
-    else tops.push(span);
-  }
-  const rows = [];
-  const seen = new Set();
-  for (const top of [...tops, ...sorted]) {
-    const waiting = [[top, 0]];
-    while (waiting.length) {
-      const [span, depth] = waiting.pop();
-      if (seen.has(span)) continue;
-      seen.add(span);
-      span.depth = depth;
-      span.at = rows.length;
-      rows.push(span);
-      for (const child of span.children.toReversed()) waiting.push([child, depth + 1]);
-    }
-  }
-  return rows;
-}
 
 function show(span, spans) {
   chosen = span.id;
@@ -108,6 +54,7 @@ function line(span, spans, scale, left, width) {
   svg('rect', { x: indent - 5, y: y + 5, width: 3, height: ROW - 10, fill: colour(span.service) }),
   svg('text', { x: indent, y: middle, class: span.error ? 'bad' : span.orphan ? 'warn' : '' },
     words.length > room ? `${words.slice(0, room - 1)}…` : words),
+  span.critical ? svg('rect', { class: 'critical', x, y: y + ROW - 4, width: length, height: 2 }) : null,
   svg('rect', { x, y: y + 6, width: length, height: ROW - 12, rx: 2, fill: colour(span.service),
     stroke: span.error ? 'var(--bad)' : span.orphan ? 'var(--warn)' : 'none', 'stroke-width': 1.5,
     'stroke-dasharray': span.orphan ? '3 2' : null }),
@@ -135,6 +82,8 @@ function leads(span, spans, scale, left) {
 
 function draw(spans) {
   const rows = order(spans).slice(0, MAX_ROWS);
+  const critical = criticalPath(rows);
+  for (const span of rows) span.critical = critical.has(span);
   const first = rows.reduce((least, span) => (span.start < least ? span.start : least), rows[0].start);
   const last = rows.reduce((most, span) => (span.end > most ? span.end : most), rows[0].end);
   const total = Math.max(Number(last - first), 1);
@@ -166,13 +115,15 @@ function head({ rows, first, total }, spans) {
     ` · ${moment(first)} · ${duration(total)} · ${spans.size} spans · ${services.length} services`,
     failed ? html('span', { class: 'bad' }, ` · ${failed} failed`) : '',
     orphans ? html('span', { class: 'warn' }, ` · ${orphans} ${orphans === 1 ? 'orphan' : 'orphans'}`) : '',
-    html('span', {}, ' · ', html('a', { href: `/api/v3/traces/${id}`, download: `${id}.json` }, 'OTLP JSON')));
+    html('span', {}, ' · ', html('a', { href: `/api/v3/traces/${id}`, download: `${id}.json` }, 'OTLP JSON'),
+      ' · ', html('a', { href: `/compare?before=${id}` }, 'compare')));
   document.getElementById('legend').replaceChildren(...services.map((service) =>
-    html('span', {}, html('i', { style: `background:${colour(service)}` }), service)));
+    html('span', {}, html('i', { style: `background:${colour(service)}` }), service)),
+  html('span', {}, html('i', { class: 'critical' }), 'critical path'));
 }
 
 try {
-  const spans = read((await ask(`/api/v3/traces/${encodeURIComponent(id)}`)).result);
+  const spans = await load(id);
   head(draw(spans), spans);
   let asked = 0;
   addEventListener('resize', () => {
