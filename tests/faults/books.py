@@ -14,11 +14,13 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from bank.accounts.v1.events_pb2 import EntryPosted
 from bank.money.v1.money_pb2 import Money
+from mesh.clock import now_us
 from mesh.db import Database, UnitOfWork, open_database, sql
 from mesh.db.migrate import migrate
 from mesh.errors import FailedPrecondition, Transient
@@ -43,6 +45,7 @@ READER = tuple(
     for table in ("lines", "effects")
 )
 REFUSED = 0.05
+CALLERS = 8
 
 _MOVE = sql(
     "UPDATE accounts SET balance = balance + :amount, version = version + 1 WHERE id = :account_id"
@@ -70,7 +73,8 @@ class Part:
     """What a process is: one of a service, where its things are, and what is wrong with it.
 
     `rate` is how many entries a second it posts; `deadly` how likely it dies at a commit, or
-    between sending and marking.
+    between sending and marking. `poison` is the account and the version of an event that its
+    reaction cannot apply, and `limit` how many entries it posts at most.
     """
 
     role: Role
@@ -81,6 +85,9 @@ class Part:
     deadly: float = 0
     mutant: str = ""
     seed: int = 0
+    service: str = ""
+    poison: tuple[str, int] | None = None
+    limit: int = 0
 
     @property
     def database(self) -> Path:
@@ -140,6 +147,10 @@ def _row(event: Event[EntryPosted]) -> dict[str, Any]:
     }
 
 
+class Poisoned(Exception):
+    """A bug that one event brings out."""
+
+
 async def keep_line(work: UnitOfWork, event: Event[EntryPosted]) -> None:
     await work.execute(_LINE, **_row(event))
 
@@ -150,6 +161,28 @@ async def take_effect(work: UnitOfWork, event: Event[EntryPosted]) -> None:
 
 LINES = Projection(name="lines", on={EntryPosted: keep_line}, tables=("lines",))
 EFFECTS = Reaction(name="effects", on={EntryPosted: take_effect})
+
+
+def effects_of(part: Part) -> Reaction:
+    """The reaction of a process that knows an event it cannot apply, and times the others.
+
+    The file `latencies` has a line for each: account, version, microseconds from when it was told
+    until its effect was committed.
+    """
+    file = os.open(part.folder / "latencies", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+    async def take_or_fail(work: UnitOfWork, event: Event[EntryPosted]) -> None:
+        if part.poison == (event.data.account_id, event.data.version):
+            raise Poisoned
+        await take_effect(work, event)
+
+        def keep_time() -> None:
+            line = f"{event.key} {event.version} {now_us() - event.time_us}\n"
+            os.write(file, line.encode())
+
+        work.on_commit(keep_time)
+
+    return Reaction(name="effects", on={EntryPosted: take_or_fail})
 
 
 def run(part: Part) -> None:
@@ -173,17 +206,16 @@ async def _serve(part: Part) -> None:
     loops = EventLoops(
         database,
         jetstream,
-        part.role,
+        part.service or part.role,
         [LINES] if reads else [],
-        [EFFECTS] if reads else [],
+        [effects_of(part)] if reads else [],
         publishes=[] if reads else [EntryPosted],
         instance=part.instance,
     )
     await loops.start()
     if part.rate:
-        callers = 8
         await asyncio.gather(
-            *(_call(database, part, part.rate / callers, caller) for caller in range(callers))
+            *(_call(database, part, part.rate / CALLERS, caller) for caller in range(CALLERS))
         )
     await asyncio.Event().wait()
 
@@ -194,7 +226,7 @@ async def _call(database: Database, part: Part, rate: float, caller: int) -> Non
     with sqlite3.connect(f"file:{part.database}?mode=ro", uri=True) as reading:
         accounts = [row[0] for row in reading.execute("SELECT id FROM accounts")]
     reading.close()
-    while True:
+    for _ in range(part.limit // CALLERS) if part.limit else count():
         entry_id = new_id()
         try:
             await database.transact(
@@ -202,7 +234,7 @@ async def _call(database: Database, part: Part, rate: float, caller: int) -> Non
                 chance.choice(accounts),
                 entry_id,
                 chance.randint(-100, 100),
-                chance.random() < REFUSED,
+                not part.limit and chance.random() < REFUSED,
             )
             os.write(acked, f"{entry_id}\n".encode())
         except (FailedPrecondition, Transient):

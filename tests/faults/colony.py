@@ -29,6 +29,22 @@ DEADLY: dict[Role, float] = {"ledger": 0.0004, "reader": 0.002}
 SETTLE_S = 120.0
 
 
+def spawn(part: Part) -> ForkServerProcess:
+    """Starts a process; it is forked from a server that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.books"])
+    process = context.Process(target=books.run, args=(part,), daemon=True)
+    process.start()
+    return process
+
+
+def end(process: ForkServerProcess) -> None:
+    """Kills a process."""
+    process.kill()
+    process.join()
+    process.close()
+
+
 @dataclass
 class Tally:
     """What was killed: by the test, and at a commit or a publish, by chance of their own."""
@@ -50,15 +66,10 @@ class Colony:
     alive: dict[str, ForkServerProcess] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["tests.faults.books"])
         self.chance = random.Random(self.seed)
 
     def start(self, part: Part) -> None:
-        fresh = replace(part, seed=self.chance.randrange(2**32))
-        process = self.context.Process(target=books.run, args=(fresh,), daemon=True)
-        process.start()
-        self.alive[part.instance] = process
+        self.alive[part.instance] = spawn(replace(part, seed=self.chance.randrange(2**32)))
 
     def tend(self) -> None:
         """Starts again what has died."""
@@ -70,11 +81,8 @@ class Colony:
 
     def kill(self, instance: str) -> None:
         process = self.alive.pop(instance)
-        if process.is_alive():
-            process.kill()
-            self.tally.services += 1
-        process.join()
-        process.close()
+        self.tally.services += process.is_alive()
+        end(process)
 
     def kill_all(self) -> None:
         for instance in tuple(self.alive):

@@ -1,0 +1,54 @@
+"""A ledger with much in it: entries by the owner's own rules and store, without a call for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mesh.clock import now_us
+from mesh.db import UnitOfWork, open_database
+from mesh.events.envelope import seal
+from mesh.ids import new_id
+from services.accounts import domain, store
+from services.accounts.domain import Entry, Posting
+from services.money import Money
+
+__all__ = ["post_many"]
+
+_UNIT = 100
+_AT_ONCE = 4
+
+
+async def post_many(database: Path, accounts: Sequence[str], entries: int) -> None:
+    """Posts entries of one cent from account to account in the ledger of a running bank.
+
+    Each has two postings, and so two events. The accounts must have the money.
+    """
+    opened = await open_database(f"sqlite:///{database}", seal=partial(seal, source="accounts"))
+
+    async def post_some(work: UnitOfWork, first: int, most: int) -> None:
+        books = store.LedgerBooks(work)
+        for number in range(first, first + most):
+            payer, payee = (accounts[(number + n) % len(accounts)] for n in (0, 1))
+            entry = Entry(
+                id=new_id(),
+                postings=[Posting(payer, Money(-1, "BRL")), Posting(payee, Money(1, "BRL"))],
+                transfer="",
+                description="",
+                counterparty="",
+                posted_at_us=now_us(),
+            )
+            await domain.post(books, entry)
+
+    starts = iter(range(0, entries, _UNIT))
+
+    async def caller() -> None:
+        for first in starts:
+            await opened.transact(post_some, first, min(_UNIT, entries - first))
+
+    try:
+        await asyncio.gather(*(caller() for _ in range(_AT_ONCE)))
+    finally:
+        await opened.close()
