@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("hop", "payments", "db", "hot", "xds_push", "xds_clients", "tracing")
+BENCHMARKS = (
+    "hop",
+    "payments",
+    "events",
+    "db",
+    "hot",
+    "xds_push",
+    "xds_clients",
+    "tracing",
+)
 
 
 def main(words: list[str]) -> int:

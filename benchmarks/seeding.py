@@ -17,8 +17,9 @@ from services.money import Money
 
 __all__ = ["post_many"]
 
-_UNIT = 100
-_AT_ONCE = 4
+# The ledger has the database too, and waits for each.
+_UNIT = 50
+_AT_ONCE = 2
 
 
 async def post_many(database: Path, accounts: Sequence[str], entries: int) -> None:

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -138,6 +138,12 @@ async def post(
         raise FailedPrecondition("REFUSED", "This one was to be refused.")
 
 
+async def post_some(work: UnitOfWork, entries: int) -> None:
+    """Posts many entries at once, over a hundred accounts."""
+    for number in range(entries):
+        await post(work, f"account-{number % 100}", new_id(), 1)
+
+
 def _row(event: Event[EntryPosted]) -> dict[str, Any]:
     return {
         "account_id": event.data.account_id,
@@ -151,16 +157,22 @@ class Poisoned(Exception):
     """A bug that one event brings out."""
 
 
-async def keep_line(work: UnitOfWork, event: Event[EntryPosted]) -> None:
-    await work.execute(_LINE, **_row(event))
-
-
 async def take_effect(work: UnitOfWork, event: Event[EntryPosted]) -> None:
     await work.execute(_EFFECT, **_row(event))
 
 
-LINES = Projection(name="lines", on={EntryPosted: keep_line}, tables=("lines",))
 EFFECTS = Reaction(name="effects", on={EntryPosted: take_effect})
+
+
+def lines_of(part: Part) -> Projection:
+    """The projection of a process; the file `line-latencies` is as with `effects_of`."""
+    keep_time = _timed(part.folder / "line-latencies")
+
+    async def keep_line(work: UnitOfWork, event: Event[EntryPosted]) -> None:
+        await work.execute(_LINE, **_row(event))
+        work.on_commit(partial(keep_time, event))
+
+    return Projection(name="lines", on={EntryPosted: keep_line}, tables=("lines",))
 
 
 def effects_of(part: Part) -> Reaction:
@@ -169,20 +181,25 @@ def effects_of(part: Part) -> Reaction:
     The file `latencies` has a line for each: account, version, microseconds from when it was told
     until its effect was committed.
     """
-    file = os.open(part.folder / "latencies", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    keep_time = _timed(part.folder / "latencies")
 
     async def take_or_fail(work: UnitOfWork, event: Event[EntryPosted]) -> None:
         if part.poison == (event.data.account_id, event.data.version):
             raise Poisoned
         await take_effect(work, event)
-
-        def keep_time() -> None:
-            line = f"{event.key} {event.version} {now_us() - event.time_us}\n"
-            os.write(file, line.encode())
-
-        work.on_commit(keep_time)
+        work.on_commit(partial(keep_time, event))
 
     return Reaction(name="effects", on={EntryPosted: take_or_fail})
+
+
+def _timed(path: Path) -> Callable[[Event[EntryPosted]], None]:
+    file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+    def keep_time(event: Event[EntryPosted]) -> None:
+        line = f"{event.key} {event.version} {now_us() - event.time_us}\n"
+        os.write(file, line.encode())
+
+    return keep_time
 
 
 def run(part: Part) -> None:
@@ -207,7 +224,7 @@ async def _serve(part: Part) -> None:
         database,
         jetstream,
         part.service or part.role,
-        [LINES] if reads else [],
+        [lines_of(part)] if reads else [],
         [effects_of(part)] if reads else [],
         publishes=[] if reads else [EntryPosted],
         instance=part.instance,

@@ -15,8 +15,10 @@ from mesh.db import UnitOfWork, sql, sqlite
 from mesh.db.outbox import Envelope
 from mesh.errors import Transient
 from mesh.events import projection, relay
+from mesh.events.answers import Outcome
+from mesh.events.inbox import Entry, Inbox
 from mesh.events.jetstream import ApiError, Connection, Jetstream
-from mesh.events.reaction import Entry, Item, ReactionLoop
+from mesh.events.reaction import Item, ReactionLoop
 from mesh.events.stream import put
 
 MUTANTS = (
@@ -45,11 +47,12 @@ def plant(mutant: str, jetstream: Jetstream) -> None:
 
 
 def _no_inbox(_: Jetstream) -> None:
-    async def keep(self: ReactionLoop, work: UnitOfWork, entries: Sequence[Entry]) -> None:
+    async def keep(self: Inbox, work: UnitOfWork, entries: Sequence[Entry]) -> Outcome:
         for entry in entries:
             await entry.route.handle(work, entry.event)
+        return Outcome()
 
-    ReactionLoop._keep = keep  # type: ignore[method-assign]
+    Inbox.keep = keep  # type: ignore[method-assign]
 
 
 def _publish_before_commit(jetstream: Jetstream) -> None:
@@ -59,8 +62,8 @@ def _publish_before_commit(jetstream: Jetstream) -> None:
         with contextlib.suppress(Transient, ApiError):
             await put(await jetstream.connection(), [envelope])
 
-    def publish(self: UnitOfWork, event: Message, /, *, version: int = 0, at_us: int = 0) -> None:
-        asyncio.run_coroutine_threadsafe(tell(self.seal(event, version)), loop)
+    def publish(self: UnitOfWork, event: Message, /, *, version: int = 0, **_: Any) -> None:
+        asyncio.run_coroutine_threadsafe(tell(self.seal(event, version, {})), loop)
 
     UnitOfWork.publish = publish  # type: ignore[method-assign]
 
