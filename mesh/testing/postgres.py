@@ -51,10 +51,13 @@ class PostgresServer:
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
 
-    def new_database(self) -> str:
-        """Makes an empty database, and gives its URL."""
+    def new_database(self, template: str = "") -> str:
+        """Makes a database, and gives its URL: a copy of the one with the URL `template`, to which
+        nobody is connected, or an empty one.
+        """
         name = f"test_{next(self._names)}"
-        self._run("createdb", "--host", str(self._folder), "--username=postgres", name)
+        like = ["--template", template.partition("?")[0].rpartition("/")[2]] if template else []
+        self._run("createdb", "--host", str(self._folder), "--username=postgres", *like, name)
         return f"postgresql://postgres@/{name}?host={self._folder}"
 
     def restart(self) -> None:

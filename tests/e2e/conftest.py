@@ -40,10 +40,20 @@ def bank() -> Iterator[Bank]:
         )
         try:
             yield wait_until_up(data, process)
+            nothing_has_drifted(data)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0, (data / "up.log").read_text()[-4000:]
             shutil.rmtree(data)
+
+
+def nothing_has_drifted(data: Path) -> None:
+    """Whatever the tests have done, all that must be true of money is, and was all the time."""
+    argv = command("ledger", "drift")
+    done = subprocess.run(argv, env=environment(data), cwd=ROOT, capture_output=True, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [line for line in (data / "up.log").read_text().splitlines() if " drift=" in line]
+    assert found == []
 
 
 def wait_until_up(data: Path, process: subprocess.Popen[bytes]) -> Bank:
