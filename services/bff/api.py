@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bank.accounts.v1 import accounts_pb2
+from bank.pix.v1 import codes_pb2
 from bank.transfers.v1 import transfers_pb2
 from bank.users.v1 import users_pb2
 from mesh.errors import Transient
@@ -19,6 +20,7 @@ from mesh.rest import as_user, json_response, to_json
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+    from bank.pix.v1.codes_pb2_grpc import PixCodesServiceAsyncStub
     from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceAsyncStub
     from bank.users.v1.users_pb2_grpc import UsersServiceAsyncStub
 
@@ -49,6 +51,18 @@ class Home:
                 "transfers": transfers and transfers["transfers"],
             }
         )
+
+
+@dataclass(frozen=True)
+class Charges:
+    """The charges behind dynamic Pix codes, where the apps of other banks look for them."""
+
+    codes: PixCodesServiceAsyncStub
+
+    async def get(self, request: Request) -> Response:
+        asked = codes_pb2.GetChargePayloadRequest(token=request.path_params["token"])
+        charge = await self.codes.GetChargePayload(asked)
+        return Response(charge.jws, media_type="application/jose")
 
 
 async def _if_there(answer: Awaitable[Message]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+from bank.pix.v1.codes_pb2_grpc import PixCodesServiceStub
 from bank.pix.v1.keys_pb2_grpc import PixKeysServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
 from bank.pix.v1.receipts_pb2_grpc import PixReceiptsServiceStub
@@ -22,7 +23,7 @@ from mesh.chassis import Chassis, Service
 from mesh.rest import mount
 from meshapi.v1.tokens_pb2_grpc import TokenKeysServiceStub
 
-from .api import Home
+from .api import Charges, Home
 
 STUBS = (
     ("users", UsersServiceStub),
@@ -36,6 +37,7 @@ STUBS = (
     ("transfers", TermsServiceStub),
     ("pix", PixServiceStub),
     ("pix", PixKeysServiceStub),
+    ("pix", PixCodesServiceStub),
     ("pix", PixReceiptsServiceStub),
     ("pix", PixSandboxServiceStub),
     ("pix", PixDirectorySandboxServiceStub),
@@ -52,5 +54,7 @@ def build(chassis: Chassis) -> Service:
         accounts=chassis.stub(AccountsServiceStub, "accounts"),
         transfers=chassis.stub(TransfersServiceStub, "transfers"),
     )
-    app = mount(chassis, STUBS, title="Bank", routes=[("/v1/home", home.get)])
+    charges = Charges(codes=chassis.stub(PixCodesServiceStub, "pix"))
+    routes = [("/v1/home", home.get), ("/v1/pix/charges/{token}", charges.get)]
+    app = mount(chassis, STUBS, title="Bank", routes=routes)
     return Service(name="bff", http=app)

@@ -13,6 +13,7 @@ from mesh.clock import now_us
 from mesh.saga.runner import Saga
 
 from . import handlers, saga, sandbox
+from .api.codes import CodesApi
 from .api.keys import KeysApi
 from .api.payments import PixApi
 from .api.played_directory import DirectorySandboxApi
@@ -21,6 +22,7 @@ from .api.receipts import ReceiptsApi
 from .clients import AccountsLedger, NoRail, OurAccounts, Users
 from .domain.rail import Messages, Rail
 from .sandbox import Sandbox
+from .signing import PixSettings, Signer
 from .store import claims, keys, payments, returns
 
 
@@ -39,6 +41,7 @@ def build(chassis: Chassis) -> Service:
         api=[
             PixApi(chassis, accounts),
             KeysApi(chassis, users, rail, accounts),
+            CodesApi(chassis, users, Signer(chassis.transact, chassis.read, PixSettings().host)),
             ReceiptsApi(chassis),
             SandboxApi(chassis, played),
             DirectorySandboxApi(chassis, played),

@@ -209,6 +209,7 @@ class QrCodeRow(Table, table=True):
     currency: str = Field(max_length=3)
     description: str = Field(max_length=140)
     token: str | None = Field(max_length=36)
+    location: str = Field(max_length=77, sa_column_kwargs=EMPTY)
     expires_at_us: int = Field(sa_type=BigInteger)
     # The deposit that is paying it, or has paid it.
     deposit_id: str = Field(max_length=36)
@@ -224,7 +225,7 @@ class SigningKeyRow(Table, table=True):
     __tablename__ = "signing_keys"
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    kid: str = Field(max_length=36)
+    kid: str = Field(max_length=43)
     pem: str = Field(max_length=2_000)
 
 

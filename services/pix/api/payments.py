@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from bank.pix.v1 import pix_pb2 as pb
@@ -14,6 +15,7 @@ from mesh.rpc import Context, caller, mark_replayed
 from services import wire
 from services.money import Money
 
+from ..domain.codes import BRL, BrCode, token_at
 from ..domain.payments import (
     Accounts,
     Deposit,
@@ -23,6 +25,7 @@ from ..domain.payments import (
     known_account,
 )
 from ..domain.rail import OUR_ISPB, OUTSIDE_ISPB, end_to_end_id
+from ..store import codes
 from ..store import payments as store
 
 PAGE_SIZE = 50
@@ -57,9 +60,9 @@ class PixApi(PixServiceServicer):
     async def CreateDeposit(
         self, request: pb.CreateDepositRequest, context: Context
     ) -> pb.CreateDepositResponse:
-        must_say_how_much(request)
-        key = Key.parse(request.account_id or request.pix_key)
-        asked = to_deposit(request, known_account(await self.accounts.account_of(key)))
+        instruction = await self.instructed(request)
+        key = Key.parse(instruction.key)
+        asked = to_deposit(request, instruction, known_account(await self.accounts.account_of(key)))
         self.chassis.admit()
         deposit, is_new = await self.chassis.transact(store.keep_deposit, asked)
         if not is_new:
@@ -70,12 +73,35 @@ class PixApi(PixServiceServicer):
             deposit = ended or deposit
         return pb.CreateDepositResponse(deposit=deposit_to_wire(deposit))
 
+    async def instructed(self, request: pb.CreateDepositRequest) -> Instruction:
+        """Reads whom a deposit pays, and how much: a code may say both."""
+        amount = wire.from_wire(request.amount) if request.HasField("amount") else None
+        if not request.br_code:
+            return Instruction(
+                key=request.account_id or request.pix_key, amount=must_say_how_much(amount)
+            )
+        read = BrCode.read(request.br_code)
+        if read.location:
+            code = await self.chassis.read(codes.by_token, token_at(read.location))
+            return Instruction(key=code.key, amount=amount or code.amount, txid=code.txid)
+        said = Money(read.minor_units, BRL) if read.minor_units else amount
+        return Instruction(key=read.key, amount=must_say_how_much(said), txid=read.txid)
 
-def must_say_how_much(request: pb.CreateDepositRequest) -> None:
-    if not request.HasField("amount"):
-        raise InvalidArgument(
-            "NO_AMOUNT", "Say how much.", Violation("amount", "value is required")
-        )
+
+def must_say_how_much(amount: Money | None) -> Money:
+    if amount is None:
+        rule = Violation("amount", "value is required")
+        raise InvalidArgument("NO_AMOUNT", "Say how much.", rule)
+    return amount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instruction:
+    """Whom to pay, how much, and for what, as a code or the payer says it."""
+
+    key: str
+    amount: Money
+    txid: str = ""
 
 
 def to_payment(request: pb.SendPaymentRequest, key: Key, account: str) -> Payment:
@@ -93,16 +119,17 @@ def to_payment(request: pb.SendPaymentRequest, key: Key, account: str) -> Paymen
     )
 
 
-def to_deposit(request: pb.CreateDepositRequest, account: str) -> Deposit:
+def to_deposit(request: pb.CreateDepositRequest, instruction: Instruction, account: str) -> Deposit:
     now, deposit_id = now_us(), new_id()
     return Deposit(
         id=deposit_id,
         request_id=request.request_id or None,
         account=account,
-        amount=wire.from_wire(request.amount),
+        amount=instruction.amount,
         description=request.description,
         end_to_end_id=request.end_to_end_id or end_to_end_id(OUTSIDE_ISPB, now, deposit_id),
         created_at_us=now,
+        txid=instruction.txid,
     )
 
 

@@ -4,4 +4,5 @@ payments   keys as they are written, payments that go out, payments that come in
 rail       the port of the rail: messages and answers
 returns    what is given back
 keys       keys of accounts, and claims
+codes      codes to be paid, and charges
 """

@@ -4,5 +4,6 @@ payments   payments and deposits
 returns    what is given back, and what came in as its owner sees it
 keys       keys of accounts, their codes, and how much may be looked up
 claims     claims on keys
+codes      codes to be paid, and what pays them
 copies     accounts and memberships
 """

@@ -11,6 +11,7 @@ from services.money import Money
 from .. import sandbox
 from ..domain.payments import Deposit, Payment, Status
 from ..domain.rail import Kind
+from . import codes
 
 # Stored.
 DELIVER_PAYMENT = "deliver_payment"
@@ -66,6 +67,8 @@ async def keep_payment(work: UnitOfWork, payment: Payment) -> Payment:
         txid=payment.txid,
     )
     if kept:
+        if payment.account:
+            await codes.reserve(work, payment.as_deposit())
         work.start(DELIVER_PAYMENT, payment.id, entity=payment)
         return payment
     return await get_payment(work, payment.id)
@@ -77,6 +80,7 @@ async def finish_payment(work: UnitOfWork, payment: Payment) -> Payment:
         END_PAYMENT, id=payment.id, status=payment.status, code=payment.rejection_code
     )
     if payment.status is Status.REJECTED:
+        await codes.let_go(work, payment.as_deposit())
         work.publish(
             events.PixPaymentRejected(payment_id=payment.id, rejection_code=payment.rejection_code)
         )
@@ -88,6 +92,7 @@ async def finish_payment(work: UnitOfWork, payment: Payment) -> Payment:
         deposit = payment.as_deposit().settled()
         await insert_deposit(work, deposit)
         work.publish(received(deposit))
+        await codes.pay(work, deposit)
     return payment
 
 
@@ -97,6 +102,7 @@ async def keep_deposit(work: UnitOfWork, deposit: Deposit) -> tuple[Deposit, boo
     Tells the deposit, and whether it is new.
     """
     if await insert_deposit(work, deposit):
+        await codes.reserve(work, deposit)
         amount, now = deposit.amount.minor_units, deposit.created_at_us
         await sandbox.arrive(work, Kind.PAYMENT, deposit.end_to_end_id, "", amount, now)
         work.start(CREDIT_DEPOSIT, deposit.id, entity=deposit)
@@ -140,6 +146,9 @@ async def finish_deposit(work: UnitOfWork, deposit: Deposit) -> Deposit:
     )
     if deposit.status is Status.SETTLED:
         work.publish(received(deposit))
+        await codes.pay(work, deposit)
+    else:
+        await codes.let_go(work, deposit)
     return deposit
 
 

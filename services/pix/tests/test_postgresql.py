@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bank.pix.v1 import codes_pb2 as codes
 from bank.pix.v1 import keys_pb2 as keys
 from bank.pix.v1 import pix_pb2 as pix
 from bank.pix.v1 import receipts_pb2 as receipts
 from bank.pix.v1 import sandbox_pb2 as sandbox
+from bank.pix.v1.codes_pb2_grpc import PixCodesServiceStub
 from bank.pix.v1.events_pb2 import PixPaymentReturned
 from bank.pix.v1.receipts_pb2_grpc import PixReceiptsServiceStub
 from bank.pix.v1.sandbox_pb2_grpc import PixSandboxServiceStub
@@ -20,6 +22,7 @@ from mesh.testing.waiting import eventually
 
 from .directory import PHONE, Directory
 from .rig import CNPJ, EMAIL, OWNER, a_rail, brl
+from .test_codes import made, pay, shown
 
 
 async def test_keys_and_claims(tmp_path: Path, postgres_url: str) -> None:
@@ -83,3 +86,19 @@ async def test_payments_and_returns(tmp_path: Path, postgres_url: str) -> None:
         await eventually(is_back)
         assert made.status == receipts.RETURN_STATUS_SETTLED
         assert page.receipts[0].returned == brl(100)
+
+
+async def test_codes(tmp_path: Path, postgres_url: str) -> None:
+    async with a_rail(tmp_path, postgres_url) as rail:
+        account_id = await rail.open(OWNER)
+        code = await made(rail, account_id, codes.QR_CODE_KIND_DYNAMIC, 500)
+        other = await made(rail, account_id, codes.QR_CODE_KIND_DYNAMIC, 500)
+
+        assert (await pay(rail, code)).status == pix.PAYMENT_STATUS_SETTLED
+        assert (await shown(rail, code)).status == codes.QR_CODE_STATUS_PAID
+        with rail.service.signed_in(OWNER):
+            stub = rail.stub(PixCodesServiceStub)
+            await stub.CancelQrCode(codes.CancelQrCodeRequest(qr_code_id=other.qr_code_id))
+            page = await stub.ListQrCodes(codes.ListQrCodesRequest(account_id=account_id))
+        assert [each.qr_code_id for each in page.qr_codes] == [other.qr_code_id, code.qr_code_id]
+        await stub.GetChargeKeys(codes.GetChargeKeysRequest())
