@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mesh.cli import (
+    authz,
     calls,
     canary,
     certs,
@@ -44,6 +45,7 @@ FAMILIES = (
     stat,
     tap,
     calls,
+    authz,
     traces,
     clients,
     policy,

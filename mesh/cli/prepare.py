@@ -6,7 +6,8 @@ nothing else:
 authority/              the certificate authority with its root: nobody's but this command's, which
                         is why it can be kept elsewhere
 control-plane/          what the control plane issues with: all of the authority but the root
-SERVICE/                join.token, bundle.pem, mesh_nats_url, mesh_database_url
+SERVICE/                join.token, bundle.pem, mesh_nats_url, mesh_database_url, and master.key,
+                        for what a service keeps sealed: whoever loses it loses that
 postgres/               the administrator's password, and SERVICE.password for each role
 nats/users.conf         who may connect, for `include`
 grafana/admin.password
@@ -32,6 +33,7 @@ __all__ = ["prepare", "register"]
 # Read by images that run as somebody else: their folder is what keeps others out.
 _FOR_IMAGES = 0o644
 _PASSWORD_BYTES = 24
+_MASTER_KEY_BYTES = 48
 
 
 def register(app: typer.Typer, project: Project) -> None:
@@ -79,6 +81,7 @@ def prepare(
         word = _password(out / "postgres" / f"{name}.password")
         url = f"postgresql://{name}:{word}@{database}/{name}"
         _write(out / name / DATABASE_URL, url.encode())
+        _master_key(out / name / "master.key")
     _password(out / "postgres" / "admin.password")
     _password(out / "grafana" / "admin.password")
 
@@ -90,6 +93,12 @@ def _keep_authority(root: Path, out: Path) -> None:
     source, target = authority_directory(root), authority_directory(out / "control-plane")
     for name in ("intermediate/cert.pem", "intermediate/key.pem", "bundle.pem", "join.key"):
         _write(target / name, (source / name).read_bytes())
+
+
+def _master_key(path: Path) -> None:
+    """Makes up a key that nothing can replace, unless there is one."""
+    if not path.exists():
+        _write(path, secrets.token_urlsafe(_MASTER_KEY_BYTES).encode())
 
 
 def _password(path: Path) -> str:

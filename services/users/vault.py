@@ -29,11 +29,15 @@ from .domain import PSEUDONYM, User
 _NONCE_BYTES = 12
 _LEAST_SECRET = 32
 
+# Where compose and Kubernetes put it.
+_SECRET = Path("/run/secrets/master.key")
+
 
 class VaultSettings(BaseSettings):
     """Where the master key is: `USERS_MASTER_KEY_FILE`, at least 32 bytes that nobody guesses.
 
-    Outside production it is made when it is missing.
+    Without the setting it is the secret `master.key`, or a file beside the database; the latter is
+    made when it is missing, outside production.
     """
 
     model_config = SettingsConfigDict(env_prefix="USERS_", frozen=True)
@@ -42,7 +46,8 @@ class VaultSettings(BaseSettings):
 
     def master_key(self, settings: Settings) -> bytes:
         """Reads the key. Raises `ValueError` when it is short, `OSError` when it is missing."""
-        file = self.master_key_file or settings.data_dir / settings.service / "master.key"
+        beside = settings.data_dir / settings.service / _SECRET.name
+        file = self.master_key_file or (_SECRET if _SECRET.exists() else beside)
         if not settings.is_production:
             _make(file)
         key = file.read_bytes().strip()
