@@ -83,10 +83,13 @@ class Process:
         if service.http is not None:
             await self._serve_http(service.http)
         identity = await self._obtain_identity()
+        # Not ready in between: whoever replaces processes one by one would go on too early.
+        self._readiness.needs("process", lambda: "it joins the mesh")
         await self._join(identity, channels)
         self._own(channels.mirrors.run())
         if service.api:
             await self._serve_grpc(handlers, identity)
+        self._readiness.needs("process", lambda: "")
 
     async def drain(self) -> None:
         """Takes the process out of use, and lets what runs come to its end."""

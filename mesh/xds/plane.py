@@ -84,6 +84,7 @@ class ControlPlane:
     async def start(self) -> None:
         """Reads what the last run knew, and serves. Raises `RuntimeError` for a port in use."""
         settings = self.settings
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = authority_directory(settings.authority_data_dir)
         authority = await asyncio.to_thread(LiveAuthority, directory)
         await asyncio.to_thread(tidy, directory)

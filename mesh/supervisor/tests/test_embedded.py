@@ -88,7 +88,9 @@ async def test_two_control_planes_share_authority_port_and_registry(
         assert {first.address, second.address} == {
             each.replace("localhost", LOOPBACK) for each in running.endpoints.control_planes
         }
-        assert not (data / "control-plane-2" / "authority").exists()
+        own = data / "control-plane-2"
+        assert own.is_dir()
+        assert not (own / "authority").exists()
 
         def asked() -> list[Any]:
             with control_plane(running) as plane:
