@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import httpx2 as httpx
+import pyotp
 
 from .bank import ROOT, Bank, Customer, a_customer, brl, command, environment, eventually
 
@@ -196,3 +197,32 @@ async def test_who_is_erased_is_gone_and_the_books_stay(
     assert (await customer.sign_in()).json()["reason"] == "INVALID_CREDENTIALS"
     assert await other.balance() == 10
     await asyncio.to_thread(run, bank, "ledger", "verify")
+
+
+async def test_staff_sees_a_customer_with_a_second_factor_and_a_reason(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    customer = await a_customer(http)
+    user_id = (await http.get("/v1/me", headers=customer.headers)).json()["user"]["userId"]
+    path = f"/v1/staff/users/{user_id}"
+    eva = Customer(http)
+    await asyncio.to_thread(run, bank, "users", "add-staff", eva.email, "--name", "Eva")
+    reset = {"email": eva.email, "code": await eva.code(), "newPassword": "eva's own long words"}
+    assert (await http.post("/v1/users:resetPassword", json=reset)).status_code == 200
+    session = (await eva.sign_in(reset["newPassword"])).json()
+    without = await http.get(path, headers={**eva.headers, "X-Access-Reason": "ticket 4711"})
+
+    enrolment = (await http.post("/v1/me/totp", json={}, headers=eva.headers)).json()
+    code = pyotp.TOTP(enrolment["secret"]).now()
+    done = await http.post("/v1/me/totp:confirm", json={"code": code}, headers=eva.headers)
+    refresh = {"refreshToken": session["refreshToken"]}
+    eva.token = (await http.post("/v1/sessions:refresh", json=refresh)).json()["accessToken"]
+    unsaid = await http.get(path, headers=eva.headers)
+    seen = await http.get(path, headers={**eva.headers, "X-Access-Reason": "ticket 4711"})
+    as_customer = await http.get(path, headers={**customer.headers, "X-Access-Reason": "me"})
+
+    assert (without.status_code, without.json()["reason"]) == (403, "STAFF_ONLY")
+    assert len(done.json()["recoveryCodes"]) == 10
+    assert (unsaid.status_code, unsaid.json()["reason"]) == (403, "ACCESS_REASON_MISSING")
+    assert seen.json()["user"]["email"] == customer.email
+    assert as_customer.json()["reason"] == "STAFF_ONLY"
