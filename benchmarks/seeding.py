@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from mesh.clock import now_us
 from mesh.db import UnitOfWork, open_database
 from mesh.events.envelope import seal
 from mesh.ids import new_id
-from services.accounts import domain, store
-from services.accounts.domain import Entry, Posting
+from services.accounts import store
+from services.accounts.domain.books import Entry, Posting
+from services.accounts.domain.orders import Post
 from services.money import Money
 
 __all__ = ["post_many"]
@@ -30,18 +30,16 @@ async def post_many(database: Path, accounts: Sequence[str], entries: int) -> No
     opened = await open_database(f"sqlite:///{database}", seal=partial(seal, source="accounts"))
 
     async def post_some(work: UnitOfWork, first: int, most: int) -> None:
-        books = store.LedgerBooks(work)
-        for number in range(first, first + most):
-            payer, payee = (accounts[(number + n) % len(accounts)] for n in (0, 1))
-            entry = Entry(
-                id=new_id(),
-                postings=[Posting(payer, Money(-1, "BRL")), Posting(payee, Money(1, "BRL"))],
-                transfer="",
-                description="",
-                counterparty="",
-                posted_at_us=now_us(),
-            )
-            await domain.post(books, entry)
+        orders = [order(number) for number in range(first, first + most)]
+        books = await store.load(work, orders)
+        for each in orders:
+            store.carry_out(work, books, each)
+        await store.keep(work, books)
+
+    def order(number: int) -> Post:
+        payer, payee = (accounts[(number + n) % len(accounts)] for n in (0, 1))
+        sides = [Posting(payer, Money(-1, "BRL")), Posting(payee, Money(1, "BRL"))]
+        return Post(Entry(id=new_id(), postings=sides))
 
     starts = iter(range(0, entries, _UNIT))
 

@@ -23,6 +23,7 @@ from .routes import Incoming, Route, describe_error
 __all__ = ["Entry", "Inbox"]
 
 _KEEP_SEEN_S: Final = 45 * 24 * 3600
+_PRUNED_AT_ONCE: Final = 1_000
 
 _SEEN = sql(
     "INSERT INTO inbox (consumer, event_id, applied_at_us) VALUES (:consumer, :event_id, :now_us)"
@@ -41,7 +42,7 @@ _RETREAT = sql(
 # Ids are UUIDv7: they sort by time, and the primary key finds the old ones.
 _PRUNE = sql(
     "DELETE FROM inbox WHERE consumer = :consumer AND event_id IN (SELECT event_id FROM inbox"
-    " WHERE consumer = :consumer AND event_id < :before ORDER BY event_id LIMIT 1000)"
+    " WHERE consumer = :consumer AND event_id < :before ORDER BY event_id LIMIT :most)"
 )
 
 logger = logging.getLogger(__name__)
@@ -163,11 +164,17 @@ class Inbox:
             before = event.version - 1
             await work.execute(_RETREAT, consumer=self._consumer, key=_fact(event), version=before)
 
-    async def prune(self, work: UnitOfWork) -> None:
-        """Forgets events that are older than any stream keeps them."""
+    async def prune(self, work: UnitOfWork) -> bool:
+        """Forgets events that are older than any stream keeps them; tells whether more are left."""
         before_ms = now_us() // 1_000 - _KEEP_SEEN_S * 1_000
         before = f"{before_ms:012x}"
-        await work.execute(_PRUNE, consumer=self._consumer, before=f"{before[:8]}-{before[8:]}")
+        pruned = await work.execute(
+            _PRUNE,
+            consumer=self._consumer,
+            before=f"{before[:8]}-{before[8:]}",
+            most=_PRUNED_AT_ONCE,
+        )
+        return pruned == _PRUNED_AT_ONCE
 
 
 def _fact(event: Event[Any]) -> str:

@@ -38,6 +38,7 @@ _WINDOW: Final = 256
 # How often within the ack wait the server is told that what is on its way is being worked on.
 _TOLD_IN_ACK_WAIT: Final = 3
 _PRUNE_EVERY_S: Final = 600.0
+_PRUNE_AGAIN_S: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -275,5 +276,5 @@ class ReactionLoop:
 
     async def _prune(self) -> None:
         while True:
-            await self._database.transact(self._inbox.prune)
-            await asyncio.sleep(_PRUNE_EVERY_S)
+            is_more = await self._database.transact(self._inbox.prune)
+            await asyncio.sleep(_PRUNE_AGAIN_S if is_more else _PRUNE_EVERY_S)

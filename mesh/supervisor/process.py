@@ -22,6 +22,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mesh.supervisor.problem import Problem
 
@@ -155,12 +156,14 @@ class Instance:
         launch = self.program.launch(self.id)
         self.address, self.admin = launch.address, launch.admin
         self.state, self.missing = State.STARTING, ""
+        # uvloop, under which benchmarks run the bank, does not know the word.
+        user: dict[str, Any] = {} if launch.user is None else {"user": launch.user}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *launch.argv,
                 env=dict(launch.env),
                 cwd=self._cwd,
-                user=launch.user,
+                **user,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.db import Database, UnitOfWork
+from mesh.db import Database, UnitOfWork, sql
 from mesh.events import Projection, Reaction
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
@@ -81,10 +81,12 @@ async def test_a_service_works_without_nats_and_tells_its_events_when_it_comes(
             await eventually(lambda: loops.leads)
             assert [missing.partition(":")[0] for missing in loops.missing()] == ["nats"]
             assert await unsent(database) == 250
+            await eventually(lambda: (loops._outbox_age_s() or 0) > 0)
             server.start()
             await eventually(lambda: has_noted(database, "projection", 250))
             await eventually(lambda: has_noted(database, "reaction", 250))
             assert loops.missing() == []
+            await eventually(lambda: loops._outbox_age_s() is None)
     finally:
         await jetstream.stop()
         server.kill()
@@ -131,6 +133,38 @@ async def test_two_processes_share_the_work_in_order_and_the_second_takes_over(
     expected = [("a", number) for number in range(1, 101)]
     assert await noted(database, "projection") == expected
     assert await noted(database, "reaction") == expected
+
+
+async def test_what_was_sent_or_applied_long_ago_is_forgotten_however_much_it_is(
+    database: Database, jetstream: Jetstream
+) -> None:
+    old = [{"id": f"00000000-{number:04}"} for number in range(2_500)]
+
+    async def leave_old(work: UnitOfWork) -> None:
+        await work.execute_many(
+            sql(
+                "INSERT INTO outbox (event_id, subject, type, key, version, headers, payload,"
+                " created_at_us, sent_at_us) VALUES (:id, '', '', '', 0, '', '', 1, 1)"
+            ),
+            old,
+        )
+        await work.execute_many(
+            sql("INSERT INTO inbox (consumer, event_id, applied_at_us) VALUES (:name, :id, 1)"),
+            [{**each, "name": "shop-greeting"} for each in old],
+        )
+
+    async def kept() -> bool:
+        counts = sql(
+            "SELECT (SELECT COUNT(*) FROM outbox) AS sent, (SELECT COUNT(*) FROM inbox) AS seen"
+        )
+        row = await database.read(lambda work: work.fetch_one(counts))
+        assert row is not None
+        return (row["sent"], row["seen"]) == (1, 1)
+
+    await database.transact(leave_old)
+    async with looping(database, jetstream):
+        await database.transact(place, "a", 1)
+        await eventually(kept)
 
 
 async def test_a_handler_of_what_is_no_event_is_refused_at_the_start(
