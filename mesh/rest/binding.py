@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from buf.validate import validate_pb2
 from google.api import annotations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -29,6 +30,15 @@ class Binding:
     def creates(self) -> bool:
         """Tells whether success is `201 Created`: a POST of a standard Create method (AIP-133)."""
         return self.verb == "POST" and self.method.name.startswith("Create")
+
+    @property
+    def room(self) -> int:
+        """Tells how many bytes a body may have beyond those of any other: room for the texts that
+        the contract measures in bytes, which JSON may write twice as long.
+        """
+        fields = self.method.input_type.fields
+        rules = [field.GetOptions().Extensions[validate_pb2.field] for field in fields]
+        return 2 * sum(rule.string.max_bytes for rule in rules)
 
     def new_request(self) -> Message:
         """Makes an empty request of the method."""

@@ -43,7 +43,7 @@ from observability import logs, metrics, semconv, tracing
 
 __all__ = ["Answer", "Call", "Edge", "as_user", "json_response"]
 
-# Far above any request of the contracts, far below what would hurt.
+# Far above any request of the contracts but those that carry a file, far below what would hurt.
 MAX_BODY_BYTES = 64 * 1024
 # What is too large is read to here and thrown away: who is still sending does not hear an answer.
 MAX_DISCARDED_BYTES = 8 * 1024 * 1024
@@ -202,6 +202,7 @@ def _traced(route: str, answer: Answer) -> Answer:
 def _bound(binding: Binding, call: Call) -> Answer:
     """Binds a request to a call of the method, and the answer to a response."""
     needs_user = binding.policy.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
+    most = MAX_BODY_BYTES + binding.room
     may_wait = "wait" in binding.method.input_type.fields_by_name
     key_rule = binding.policy.idempotency_key
     status = 201 if binding.creates else 200
@@ -211,7 +212,7 @@ def _bound(binding: Binding, call: Call) -> Answer:
             _token(request)
         message: Any = binding.new_request()
         key = _idempotency_key(request, key_rule) if key_rule else None
-        await _read(binding, request, message)
+        await _read(binding, request, message, most)
         if key_rule:
             message.request_id = key or new_id()
         headers = {}
@@ -237,9 +238,9 @@ async def _as_nobody() -> AsyncIterator[Outgoing]:
         yield out
 
 
-async def _read(binding: Binding, request: Request, message: Message) -> None:
+async def _read(binding: Binding, request: Request, message: Message, most: int) -> None:
     if binding.has_body:
-        fill(message, _decode(await _body(request)))
+        fill(message, _decode(await _body(request, most)))
         if request.scope["query_string"] and request.query_params:
             raise InvalidArgument("INVALID_REQUEST", "This request takes no parameters in its URL.")
     else:
@@ -268,7 +269,7 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
     ]
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most: int) -> bytes:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if media_type.lower() != "application/json":
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json.")
@@ -277,14 +278,14 @@ async def _body(request: Request) -> bytes:
     try:
         async for chunk in request.stream():
             length += len(chunk)
-            if length <= MAX_BODY_BYTES:
+            if length <= most:
                 body += chunk
             elif length > MAX_DISCARDED_BYTES:
                 break
     except ClientDisconnect:
         raise Problem(400, "BODY_INCOMPLETE", "The body ended early.") from None
-    if length > MAX_BODY_BYTES:
-        detail = f"The body may have {MAX_BODY_BYTES} bytes at the most."
+    if length > most:
+        detail = f"The body may have {most} bytes at the most."
         raise Problem(413, "BODY_TOO_LARGE", detail, headers={"Connection": "close"})
     return bytes(body)
 

@@ -6,5 +6,6 @@ Asks       nobody
 Publishes  TicketOpened, TicketAnswered, TicketResolved
 Listens    to users (MembershipChanged, UserErased),
            accounts (AccountOpened, AccountClosed, EntryPosted),
-           transfers (TransferCreated, TransferCompleted, TransferFailed, TransferCancelled)
+           transfers (TransferCreated, TransferAwaitingApproval, TransferApproved,
+           TransferCompleted, TransferFailed, TransferCancelled)
 """

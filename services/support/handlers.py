@@ -44,7 +44,9 @@ async def on_entry_posted(work: UnitOfWork, event: Event[ledger.EntryPosted]) ->
     await store.note(work, noted)
 
 
-async def on_transfer_created(work: UnitOfWork, event: Event[transfers.TransferCreated]) -> None:
+async def on_transfer_begun(
+    work: UnitOfWork, event: Event[transfers.TransferCreated | transfers.TransferApproved]
+) -> None:
     created = event.data
     is_scheduled = created.HasField("scheduled_for")
     since = created.scheduled_for.ToMicroseconds() if is_scheduled else event.time_us
@@ -55,7 +57,13 @@ async def on_transfer_created(work: UnitOfWork, event: Event[transfers.TransferC
 
 
 async def on_transfer_ended(
-    work: UnitOfWork, event: Event[transfers.TransferCompleted | transfers.TransferCancelled]
+    work: UnitOfWork,
+    event: Event[
+        transfers.TransferCompleted
+        | transfers.TransferCancelled
+        # Nothing is late that waits for a person.
+        | transfers.TransferAwaitingApproval
+    ],
 ) -> None:
     await store.end(work, event.data.transfer_id)
 
@@ -92,7 +100,9 @@ COPIES = Projection(
         ledger.AccountOpened: on_account_opened,
         ledger.AccountClosed: on_account_closed,
         ledger.EntryPosted: on_entry_posted,
-        transfers.TransferCreated: on_transfer_created,
+        transfers.TransferCreated: on_transfer_begun,
+        transfers.TransferAwaitingApproval: on_transfer_ended,
+        transfers.TransferApproved: on_transfer_begun,
         transfers.TransferCompleted: on_transfer_ended,
         transfers.TransferCancelled: on_transfer_ended,
         transfers.TransferFailed: on_transfer_failed,

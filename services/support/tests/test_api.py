@@ -9,6 +9,7 @@ import pytest
 
 from bank.support.v1 import support_pb2 as pb
 from bank.support.v1.events_pb2 import TicketAnswered, TicketOpened, TicketResolved
+from bank.transfers.v1.events_pb2 import TransferApproved, TransferAwaitingApproval
 from mesh.clock import now_us
 from mesh.errors import (
     AlreadyExists,
@@ -78,6 +79,19 @@ async def test_a_ticket_about_money_under_way_is_urgent(support: Support) -> Non
     assert urgent.priority == pb.TICKET_PRIORITY_URGENT
     normal = (other, waits, foreign, over)
     assert {each.priority for each in normal} == {pb.TICKET_PRIORITY_NORMAL}
+
+
+async def test_money_that_waits_for_an_approver_is_not_under_way(support: Support) -> None:
+    transfer_id = await support.begin_transfer(support.bakery)
+    await support.service.tell(TransferAwaitingApproval(transfer_id=transfer_id))
+
+    waiting = await support.open(transfer_id=transfer_id)
+    approved = TransferApproved(transfer_id=transfer_id, payer_account_id=support.bakery)
+    await support.service.tell(approved)
+    moving = await support.open(transfer_id=transfer_id)
+
+    assert waiting.priority != pb.TICKET_PRIORITY_URGENT
+    assert moving.priority == pb.TICKET_PRIORITY_URGENT
 
 
 async def test_a_ticket_is_urgent_while_any_money_is_stuck(support: Support) -> None:

@@ -15,7 +15,7 @@ from mesh.rpc import caller
 from ..clients import AccountsLedger, Suppliers
 from ..domain.batches import Batch, Line
 from ..domain.recurrence import Occurrence, Recurring
-from ..domain.transfers import Account, Refund, Supplier, Transfer
+from ..domain.transfers import Account, Refund, Status, Supplier, Transfer
 from ..store import batches, recurring, transfers
 from ..store.pages import NEWEST
 
@@ -104,9 +104,13 @@ class Intake:
                 self.chassis.admit()
                 await self.line(batch, line)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(LINES_AT_ONCE):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(LINES_AT_ONCE):
+                    group.create_task(work())
+        except ExceptionGroup as failures:
+            # Where one has no answer yet, the others seldom have: any of them says it.
+            raise failures.exceptions[0] from None
 
     async def line(self, batch: Batch, line: Line) -> None:
         try:
@@ -119,7 +123,8 @@ class Intake:
             transfer = await self.knowing(asked, make)
         except Refused as refusal:
             await self.chassis.transact(batches.refuse, batch, line, refusal)
-        else:
+            return
+        if transfer.status is Status.PENDING:
             await self.chassis.wait_for(transfers.MOVE_MONEY, transfer.id, LINE_S)
 
     async def supplier_of(self, asked: Transfer) -> Supplier | None:

@@ -49,10 +49,13 @@ def awaiting(transfer: Transfer) -> pb.TransferAwaitingApproval:
 
 
 def approved(transfer: Transfer) -> pb.TransferApproved:
+    when = transfer.scheduled_for_us if transfer.status is Status.SCHEDULED else None
     return pb.TransferApproved(
         transfer_id=transfer.id,
         requested_by=transfer.requested_by,
         approved_by=transfer.decided_by,
+        payer_account_id=transfer.payer,
+        scheduled_for=None if when is None else wire.timestamp(when),
     )
 
 

@@ -154,6 +154,8 @@ class Suppliers(SuppliersServiceServicer):
 
     def __init__(self) -> None:
         self.known: dict[str, suppliers.GetSupplierKeyResponse] = {}
+        # How often it is not there before it answers.
+        self.faults = 0
 
     def add(self, company_id: str, pix_key: str = "lima@example.com") -> str:
         supplier_id = new_id()
@@ -165,6 +167,9 @@ class Suppliers(SuppliersServiceServicer):
     async def GetSupplierKey(
         self, request: suppliers.GetSupplierKeyRequest, context: Any
     ) -> suppliers.GetSupplierKeyResponse:
+        if self.faults:
+            self.faults -= 1
+            raise Transient("AWAY", "Suppliers is away.")
         if request.supplier_id not in self.known:
             raise NotFound("SUPPLIER_NOT_FOUND", "There is no such supplier.")
         return self.known[request.supplier_id]

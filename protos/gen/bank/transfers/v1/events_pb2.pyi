@@ -181,22 +181,32 @@ class TransferApproved(message.Message):
     TRANSFER_ID_FIELD_NUMBER: builtins.int
     REQUESTED_BY_FIELD_NUMBER: builtins.int
     APPROVED_BY_FIELD_NUMBER: builtins.int
+    PAYER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    SCHEDULED_FOR_FIELD_NUMBER: builtins.int
     transfer_id: builtins.str
     """The transfer."""
     requested_by: builtins.str
     """The user who asked for the transfer."""
     approved_by: builtins.str
     """The user who approved it."""
+    payer_account_id: builtins.str
+    """The account that pays."""
+    @builtins.property
+    def scheduled_for(self) -> timestamp_pb2.Timestamp:
+        """When it is to be carried out, if not at once."""
+
     def __init__(
         self,
         *,
         transfer_id: builtins.str = ...,
         requested_by: builtins.str = ...,
         approved_by: builtins.str = ...,
+        payer_account_id: builtins.str = ...,
+        scheduled_for: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["scheduled_for", b"scheduled_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["approved_by", b"approved_by", "requested_by", b"requested_by", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["approved_by", b"approved_by", "payer_account_id", b"payer_account_id", "requested_by", b"requested_by", "scheduled_for", b"scheduled_for", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
