@@ -20,6 +20,7 @@ Anything else that is raised is a bug, and leaves the service as INTERNAL.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 __all__ = [
     "AlreadyExists",
@@ -58,6 +59,12 @@ class Error(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.metadata: dict[str, str] = {}
+
+    def telling(self, **metadata: str) -> Self:
+        """Adds what a program may want to know beside the reason: figures, never persons."""
+        self.metadata.update(metadata)
+        return self
 
 
 class Refused(Error):

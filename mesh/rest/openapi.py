@@ -39,6 +39,7 @@ PROBLEM: Schema = {
             },
         },
         "traceId": {"type": "string"},
+        "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }
 KEY_HEADER: Schema = {

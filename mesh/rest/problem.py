@@ -95,7 +95,9 @@ def problem_of(error: Exception, *, repeatable: bool = False) -> Problem:
         headers["Retry-After"] = "1"
     elif isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    more = {}
+    more: dict[str, Any] = {}
+    if error.metadata:
+        more["metadata"] = error.metadata
     if isinstance(error, errors.StepUpRequired):
         max_age = round(error.max_age_s)
         # RFC 9470: what the client must do about it.

@@ -103,7 +103,8 @@ def status_of(error: BaseException) -> Status:
         status.details.add().Pack(ErrorInfo(reason="INTERNAL", domain=DOMAIN))
         return status
     status = Status(code=code.value[0], message=error.message)
-    status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
     if isinstance(error, InvalidArgument) and error.violations:
         bad = BadRequest()
         for violation in error.violations:
@@ -125,10 +126,15 @@ def error_of(failure: Failure) -> Error:
 
     A status without an `ErrorInfo` takes the name of its code as its reason.
     """
-    code = failure.code()
-    text = failure.details() or ""
     status = _details_of(failure)
     info = _detail(status, ErrorInfo)
+    error = _error_of(failure, status, info)
+    return error.telling(**info.metadata) if info else error
+
+
+def _error_of(failure: Failure, status: Status, info: ErrorInfo | None) -> Error:
+    code = failure.code()
+    text = failure.details() or ""
     reason = info.reason if info else code.name
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         bad = _detail(status, BadRequest) or BadRequest()

@@ -110,4 +110,5 @@ async def test_an_owner_lowers_a_limit_and_is_held_to_it(http: httpx.AsyncClient
     assert answer.status_code == 200, answer.text
     refused = await payer.pay({"accountId": payee.account_id}, brl("101"))
     assert (refused.status_code, refused.json()["reason"]) == (422, "LIMIT_PER_TRANSFER")
+    assert refused.json()["metadata"]["most"] == "100"
     assert (await payer.pay({"accountId": payee.account_id}, brl("100"))).status_code == 201

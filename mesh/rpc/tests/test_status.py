@@ -25,6 +25,7 @@ ERRORS = [
     errors.NotFound("ACCOUNT_NOT_FOUND", "None."),
     errors.AlreadyExists("REQUEST_ID_TAKEN", "Taken."),
     errors.FailedPrecondition("INSUFFICIENT_FUNDS", "Not enough: ação, não é possível."),
+    errors.FailedPrecondition("LIMIT_PER_DAY", "Too much.").telling(most="500", currency="BRL"),
     errors.Transient("DATABASE_UNAVAILABLE", "Not now."),
     errors.Overloaded("OVERLOADED", "Too much.", 2.5),
     errors.DeadlineExceeded("DEADLINE_PASSED", "Too late."),
@@ -44,6 +45,7 @@ async def test_the_error_a_server_raises_is_the_error_its_client_catches(
 
     assert type(caught.value) is type(raised)
     assert (caught.value.reason, caught.value.message) == (raised.reason, raised.message)
+    assert caught.value.metadata == raised.metadata
     assert getattr(caught.value, "violations", ()) == getattr(raised, "violations", ())
     assert getattr(caught.value, "max_age_s", 0) == getattr(raised, "max_age_s", 0)
     assert getattr(caught.value, "retry_after_s", 0) == getattr(raised, "retry_after_s", 0)

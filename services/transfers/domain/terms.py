@@ -112,8 +112,9 @@ def exceeded(limit: Limit, most: int) -> FailedPrecondition:
         Limit.PIX_AT_NIGHT: "the Pix payments of a night",
     }[limit]
     reais, centavos = divmod(most, 100)
-    return FailedPrecondition(
-        reason, f"The company's limit for {what} is R$ {reais:,}.{centavos:02d}."
+    sentence = f"The company's limit for {what} is R$ {reais:,}.{centavos:02d}."
+    return FailedPrecondition(reason, sentence).telling(
+        limit=limit.name, most=str(most), currency=CURRENCY
     )
 
 
