@@ -178,17 +178,18 @@ class Transfer:
         if step_up is not None and amount > terms.most(Limit.WITHOUT_STEP_UP):
             raise step_up
         fee = terms.fees[FeeKind.PIX if self.pix_key else FeeKind.INTERNAL].of(amount)
-        accepted = replace(self, company=company, fee=fee)
+        now_us = self.created_at_us
         if amount > terms.most(Limit.WITHOUT_APPROVAL):
-            expires_us = self.created_at_us + APPROVAL_US
+            waits = Status.AWAITING_APPROVAL
+            expires_us = now_us + APPROVAL_US
             return replace(
-                accepted, status=Status.AWAITING_APPROVAL, approval_expires_us=expires_us
+                self, company=company, fee=fee, status=waits, approval_expires_us=expires_us
             )
-        return accepted.counted(self.created_at_us)
+        return replace(self, company=company, fee=fee, counted_at_us=self.counts_at(now_us))
 
-    def counted(self, now_us: int) -> Transfer:
-        """Counts the transfer in the day and the night in which it is to be carried out."""
-        return replace(self, counted_at_us=max(now_us, self.scheduled_for_us or 0))
+    def counts_at(self, now_us: int) -> int:
+        """Tells when it is to be carried out: it counts in that day, and in that night."""
+        return max(now_us, self.scheduled_for_us or 0)
 
     def uses(self, terms: Terms) -> list[Use]:
         """Tells what the transfer uses up, if it counts."""
@@ -233,7 +234,8 @@ class Transfer:
             raise step_up
         is_early = (self.scheduled_for_us or 0) > now_us
         status = Status.SCHEDULED if is_early else Status.PENDING
-        return replace(self, status=status, decided_by=user_id).counted(now_us)
+        counts_at_us = self.counts_at(now_us)
+        return replace(self, status=status, decided_by=user_id, counted_at_us=counts_at_us)
 
     def refund(self, asked: Refund) -> Transfer:
         """Makes the transfer that gives money of this one back. Raises `FailedPrecondition`."""

@@ -72,8 +72,11 @@ SET_FEE = sql(
 async def terms_of(work: UnitOfWork, company: str, user_id: str, now_us: int) -> Terms:
     """Reads the terms that hold for a company and a user now, changes on their way included."""
     rows = await work.fetch_all(TERMS, company=company, user=user_id)
-    # The defaults come first, so that what is a subject's own replaces them.
-    found = {row["kind"]: row for row in sorted(rows, key=lambda row: str(row["subject_id"]))}
+    found: dict[str, Row] = {}
+    for row in rows:
+        # What is a subject's own replaces the default.
+        if row["subject_id"] or row["kind"] not in found:
+            found[row["kind"]] = row
     return Terms(
         bounds={limit: to_bound(found[limit]).at(now_us) for limit in Limit},
         fees={kind: to_fee(found.get(f"{FEE}{kind}")) for kind in FeeKind},
