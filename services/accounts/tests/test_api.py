@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bank.accounts.v1 import accounts_pb2 as pb
+from bank.accounts.v1 import ledger_pb2 as books
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.accounts.v1.events_pb2 import AccountOpened, EntryPosted
+from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceStub
 from bank.money.v1.money_pb2 import Money
 from bank.users.v1.events_pb2 import CompanyOpened, MembershipChanged
 from bank.users.v1.users_pb2 import Role
+from mesh.db import UnitOfWork, sql
 from mesh.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -24,6 +27,9 @@ from mesh.errors import (
 )
 from mesh.ids import new_id
 from mesh.testing.harness import Running, running
+from meshapi.v1.checks_pb2 import ListChecksRequest
+from meshapi.v1.checks_pb2_grpc import ChecksServiceStub
+from observability.metrics import BANK_DRIFT
 from services.accounts.app import build
 
 if TYPE_CHECKING:
@@ -176,3 +182,63 @@ async def test_an_operator_closes_an_empty_account_and_verifies_the_ledger(
     assert closed.account.status == pb.ACCOUNT_STATUS_CLOSED
     assert (report.accounts, report.entries, report.total_minor_units) == (4, 0, 0)
     assert not report.faults
+
+
+async def test_an_operator_blocks_limits_and_reads_the_books(accounts: Running) -> None:
+    account_id = await open_account(accounts, "ana")
+    transfers = caller(accounts, "transfers")
+    operator = accounts.stub(LedgerServiceStub, workload="operator")
+    await transfers.PostEntry(entry("pix-clearing", account_id, 100))
+
+    block = books.BlockAccountRequest(account_id=account_id, debits=True, reason="order 7")
+    blocked = (await operator.BlockAccount(block)).account
+    with pytest.raises(FailedPrecondition, match="blocked"):
+        await transfers.PostEntry(entry(account_id, "treasury", 1))
+    described = await transfers.DescribeAccount(pb.DescribeAccountRequest(account_id=account_id))
+    unblock = books.UnblockAccountRequest(account_id=account_id, reason="order 8")
+    await operator.UnblockAccount(unblock)
+    limit = books.LimitAccountRequest(account_id=account_id, overdraft_minor_units=50)
+    await operator.LimitAccount(limit)
+    await transfers.PostEntry(entry(account_id, "treasury", 150))
+
+    assert (blocked.debits_blocked, blocked.credits_blocked) == (True, False)
+    assert described.debits_blocked
+    listed = books.ListPostingsRequest(account_id=account_id, page_size=1)
+    page = await operator.ListPostings(listed)
+    assert (page.postings[0].amount, page.has_more) == (brl(100), True)
+    last = (await accounts.told(EntryPosted))[-2].data
+    key = books.PostingKey(account_id=account_id, version=2)
+    missing = books.PostingKey(account_id=account_id, version=3)
+    seals = await operator.CompareSeals(books.CompareSealsRequest(keys=[key, missing]))
+    assert list(seals.seals) == [last.seal, b""]
+    trial = (await operator.GetTrialBalance(books.GetTrialBalanceRequest())).lines
+    assert sum(line.debit_minor_units - line.credit_minor_units for line in trial) == 0
+    with pytest.raises(PermissionDenied):
+        await accounts.stub(LedgerServiceStub, workload="transfers").BlockAccount(block)
+
+
+async def test_a_row_that_is_changed_is_told_by_the_drift_meter(accounts: Running) -> None:
+    account_id = await open_account(accounts, "ana")
+    request = entry("pix-clearing", account_id, 100)
+    await caller(accounts, "pix").PostEntry(request)
+    checks = accounts.stub(ChecksServiceStub, workload="operator")
+    whole = ListChecksRequest(whole=True)
+    assert [check.broken for check in (await checks.ListChecks(whole)).checks] == [0, 0, 0, 0]
+
+    async def change(work: UnitOfWork) -> None:
+        await work.execute(sql("DROP TRIGGER postings_update"))
+        await work.execute(sql("UPDATE postings SET minor_units = 99 WHERE minor_units = 100"))
+
+    await accounts.database.transact(change)
+
+    found = {check.name: check for check in (await checks.ListChecks(whole)).checks}
+    assert {name: check.drift for name, check in found.items()} == {
+        "accounts": 0,
+        "entries": 1,
+        "lines": 1,
+        "total": 0,
+    }
+    sentence = found["lines"].findings[0].sentence
+    assert account_id in sentence
+    assert request.entry_id in sentence
+    assert BANK_DRIFT.bind("lines", "accounts").value == 1
