@@ -84,7 +84,7 @@ class Answer:
     posted_at_us: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Line:
     """A posting as it stands on its account, with the balance that it left behind.
 
@@ -277,8 +277,8 @@ class Books:
             posted_at_us=at_us,
             reverses=entry.reverses,
         )
-        account.seal = line.sealed(account.seal)
-        self.facts.append(replace(line, seal=account.seal))
+        line.seal = account.seal = line.sealed(account.seal)
+        self.facts.append(line)
         self.changed[account.id] = account
 
     def set_aside(self, hold: Hold) -> None:
