@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceStub
 from bank.users.v1.holders_pb2_grpc import HoldersServiceStub
 from mesh.chassis import Chassis, Service
 from mesh.clock import now_us
@@ -19,7 +20,9 @@ from .api.payments import PixApi
 from .api.played_directory import DirectorySandboxApi
 from .api.played_rail import SandboxApi
 from .api.receipts import ReceiptsApi
-from .clients import AccountsLedger, NoRail, OurAccounts, Users
+from .api.settlement import SettlementApi
+from .checks import Settlements, checks
+from .clients import AccountsLedger, Clearing, NoRail, OurAccounts, Users
 from .domain.rail import Messages, Rail
 from .sandbox import Sandbox
 from .signing import PixSettings, Signer
@@ -36,6 +39,7 @@ def build(chassis: Chassis) -> Service:
 
     accounts = OurAccounts(stub, registered)
     users = Users(chassis.stub(HoldersServiceStub, "users"))
+    settlements = Settlements(chassis, rail, Clearing(chassis.stub(LedgerServiceStub, "accounts")))
     return Service(
         name="pix",
         api=[
@@ -43,10 +47,12 @@ def build(chassis: Chassis) -> Service:
             KeysApi(chassis, users, rail, accounts),
             CodesApi(chassis, users, Signer(chassis.transact, chassis.read, PixSettings().host)),
             ReceiptsApi(chassis),
+            SettlementApi(settlements),
             SandboxApi(chassis, played),
             DirectorySandboxApi(chassis, played),
         ],
         projections=[handlers.COPIES],
+        checks=checks(settlements),
         sagas=[*sagas(chassis, AccountsLedger(stub), Messages(rail)), *claim_sagas()],
     )
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
 from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.accounts.v1 import ledger_pb2 as ledger
 from bank.users.v1 import holders_pb2 as holders
 from mesh.errors import NotFound, Transient
 from services import wire
@@ -16,13 +17,16 @@ from .domain.keys import Owner
 from .domain.payments import Deposit, Key, KeyKind
 from .domain.rail import Answer, Holder, Order, Settlement
 from .domain.returns import Return
+from .domain.settlement import Posting
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+    from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
     from bank.users.v1.holders_pb2_grpc import HoldersServiceAsyncStub
 
 # The account of the bank through which Pix money enters and leaves it.
 CLEARING = "pix-clearing"
+CLEARING_PART = 500
 RETURNED = "Devolução Pix"
 
 
@@ -85,6 +89,30 @@ class AccountsLedger:
 
     async def release(self, given: Return) -> None:
         await self.accounts.ReleaseHold(accounts.ReleaseHoldRequest(hold_id=given.id))
+
+
+class Clearing:
+    """The clearing account, as the ledger has it."""
+
+    def __init__(self, stub: LedgerServiceAsyncStub) -> None:
+        self.ledger = stub
+
+    async def after(self, version: int) -> list[Posting]:
+        """Gives the next lines after one; none if there are no more."""
+        answer = await self.ledger.ListPostings(
+            ledger.ListPostingsRequest(
+                account_id=CLEARING, after_version=version, page_size=CLEARING_PART
+            )
+        )
+        return [
+            Posting(
+                version=line.version,
+                entry_id=line.entry_id,
+                minor_units=line.amount.minor_units,
+                occurred_at_us=line.occurred_at.ToMicroseconds(),
+            )
+            for line in answer.postings
+        ]
 
 
 class OurAccounts:

@@ -35,6 +35,7 @@ class PaymentRow(Table, table=True):
         UniqueConstraint("end_to_end_id", name="payments_end_to_end"),
         CheckConstraint("minor_units > 0", name="payments_amount"),
         CheckConstraint("returned BETWEEN 0 AND minor_units", name="payments_returned"),
+        Index("payments_created", "created_at_us"),
     )
 
     id: str = Field(primary_key=True, max_length=36)
@@ -60,6 +61,7 @@ class DepositRow(Table, table=True):
         CheckConstraint("minor_units > 0", name="deposits_amount"),
         CheckConstraint("returned BETWEEN 0 AND minor_units", name="deposits_returned"),
         Index("deposits_account", "account_id", "id"),
+        Index("deposits_created", "created_at_us"),
     )
 
     id: str = Field(primary_key=True, max_length=36)
@@ -87,6 +89,7 @@ class ReturnRow(Table, table=True):
         CheckConstraint("direction IN ('in', 'out')", name="returns_direction"),
         CheckConstraint("status IN ('pending', 'settled', 'failed')", name="returns_status"),
         Index("returns_original", "original_id", "id"),
+        Index("returns_created", "created_at_us"),
     )
 
     id: str = Field(primary_key=True, max_length=36)
@@ -237,6 +240,18 @@ class ClearingRow(Table, table=True):
     entry_id: str = Field(primary_key=True, max_length=36)
     minor_units: int = Field(sa_type=BigInteger)
     occurred_at_us: int = Field(sa_type=BigInteger)
+    version: int = Field(sa_type=BigInteger, index=True, sa_column_kwargs=NOTHING)
+
+
+class SettlementRow(Table, table=True):
+    """A line of the rail's settlement file."""
+
+    __tablename__ = "settlement_lines"
+    __table_args__ = (Index("settlement_lines_settled", "settled_at_us", "end_to_end_id"),)
+
+    end_to_end_id: str = Field(primary_key=True, max_length=32)
+    minor_units: int = Field(sa_type=BigInteger)
+    settled_at_us: int = Field(sa_type=BigInteger)
 
 
 class RailMessageRow(Table, table=True):

@@ -1,7 +1,9 @@
 """Suppliers: whom a company pays, and where; removed without a gap in the past.
 
-Owns       suppliers and their changes; a copy of who may act for which company
+Owns       suppliers and their changes; copies of who may act for which company and of
+           what suppliers were paid
 Asks       nobody
 Publishes  SupplierSaved, SupplierRemoved
-Listens    to users (MembershipChanged)
+Listens    to users (MembershipChanged) and transfers (created, completed, failed, cancelled,
+           reversed)
 """

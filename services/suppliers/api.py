@@ -12,9 +12,10 @@ from mesh.errors import InvalidArgument
 from mesh.ids import new_id
 from mesh.rpc import Context, caller, mark_replayed
 from services import wire
+from services.money import Money
 
 from . import domain, store
-from .domain import Change, Query, Saving, Supplier
+from .domain import Change, Payment, Query, Saving, Supplier
 
 PAGE_SIZE = 50
 MOST_CHANGES = 100
@@ -53,6 +54,7 @@ class SuppliersApi(SuppliersServiceServicer):
             company_id=request.company_id,
             only_favourites=request.only_favourites,
             with_removed=request.with_removed,
+            words=domain.words_of(request.query),
             before=to_id(request.page_token),
             size=size + 1,
         )
@@ -80,6 +82,17 @@ class SuppliersApi(SuppliersServiceServicer):
     ) -> pb.ListSupplierChangesResponse:
         changes = await self.read(store.savings, request.supplier_id, user_id(), MOST_CHANGES)
         return pb.ListSupplierChangesResponse(changes=map(change_to_wire, changes))
+
+    async def ListSupplierPayments(
+        self, request: pb.ListSupplierPaymentsRequest, context: Context
+    ) -> pb.ListSupplierPaymentsResponse:
+        size, before = request.page_size or PAGE_SIZE, to_id(request.page_token)
+        found = await self.read(store.payments, request.supplier_id, user_id(), before, size + 1)
+        page, more = found[:size], found[size:]
+        return pb.ListSupplierPaymentsResponse(
+            payments=map(payment_to_wire, page),
+            next_page_token=page[-1].transfer_id if more else "",
+        )
 
     async def GetSupplierKey(
         self, request: pb.GetSupplierKeyRequest, context: Context
@@ -154,4 +167,16 @@ def change_to_wire(saving: Saving) -> pb.SupplierChange:
         pix_key=saving.pix_key,
         favourite=saving.favourite,
         status=pb.SupplierStatus.Value(f"SUPPLIER_STATUS_{saving.status.name}"),
+    )
+
+
+def payment_to_wire(payment: Payment) -> pb.SupplierPayment:
+    name = f"SUPPLIER_PAYMENT_STATUS_{payment.status.name}"
+    return pb.SupplierPayment(
+        transfer_id=payment.transfer_id,
+        payer_account_id=payment.payer,
+        amount=wire.to_wire(payment.amount),
+        status=pb.SupplierPaymentStatus.Value(name),
+        returned=wire.to_wire(Money(payment.returned, payment.amount.currency)),
+        created_at=wire.timestamp(payment.created_at_us),
     )

@@ -10,5 +10,7 @@ from .api import SuppliersApi
 
 def build(chassis: Chassis) -> Service:
     return Service(
-        name="suppliers", api=[SuppliersApi(chassis)], projections=[handlers.MEMBERSHIPS]
+        name="suppliers",
+        api=[SuppliersApi(chassis)],
+        projections=[handlers.MEMBERSHIPS, handlers.PAYMENTS],
     )

@@ -7,6 +7,7 @@ key is refused where it is typed; a test of the whole repository holds the two a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,6 +22,7 @@ from mesh.errors import (
     PermissionDenied,
     Violation,
 )
+from services.money import Money
 
 NO_ROLE = "UNSPECIFIED"
 # Whoever may pay may say whom: another key is another payee.
@@ -34,6 +36,17 @@ EMAIL = re.compile(
 PHONE = re.compile(r"\+[1-9][0-9]{7,14}")
 RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_KEY_CHARACTERS = 77
+MOST_WORDS = 5
+
+
+class PaymentStatus(StrEnum):
+    """How far a payment to a supplier has come. The names are the contract's; the values stored."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETURNED = "returned"
 
 
 class Status(StrEnum):
@@ -70,6 +83,11 @@ class Supplier:
     updated_at_us: int
     status: Status = Status.ACTIVE
     version: int = 1
+
+    @property
+    def sought(self) -> str:
+        """Gives what the supplier is found by."""
+        return f"{folded(self.name)} {folded(self.document)} {folded(self.pix_key)}"
 
     def must_repeat(self, earlier: Supplier, asked_company: str) -> None:
         """Raises `AlreadyExists` unless `earlier`, as it was added, is what is asked for now."""
@@ -115,6 +133,19 @@ class Saving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Payment:
+    """A payment to a supplier, as transfers tells it."""
+
+    transfer_id: str
+    supplier_id: str
+    payer: str
+    amount: Money
+    created_at_us: int
+    status: PaymentStatus = PaymentStatus.PENDING
+    returned: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
     """Which suppliers are asked for: those before an id, of a company or of all the user's."""
 
@@ -122,6 +153,7 @@ class Query:
     company_id: str = ""
     only_favourites: bool = False
     with_removed: bool = False
+    words: tuple[str, ...] = field(default=(), repr=False)
     before: str
     size: int
 
@@ -191,6 +223,18 @@ def number(text: str) -> str:
     if text.isascii() and cnpj.is_valid(text):
         return str(cnpj.compact(text))
     return ""
+
+
+def folded(text: str) -> str:
+    """Gives a text without accents and capitals."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+def words_of(query: str) -> tuple[str, ...]:
+    """Reads what is looked for: a document or a phone may be written with its punctuation."""
+    number_of = number(query.strip().upper())
+    return (folded(number_of),) if number_of else tuple(folded(query).split())[:MOST_WORDS]
 
 
 def no_such_supplier() -> NotFound:

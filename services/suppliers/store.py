@@ -2,97 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
-
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Index,
-    MetaData,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlmodel import Field, SQLModel
 
 from bank.suppliers.v1 import events_pb2 as events
 from mesh.db import Row, UnitOfWork, sql
+from services.money import Money
 
 from . import domain
-from .domain import Change, Query, Saving, Status, Supplier
-
-IS_ACTIVE = text("status = 'active'")
-
-
-class Table(SQLModel):
-    """The base of this service's tables."""
-
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class SupplierRow(Table, table=True):
-    __tablename__ = "suppliers"
-    __table_args__ = (
-        UniqueConstraint("created_by", "request_id", name="suppliers_request"),
-        CheckConstraint("status IN ('active', 'removed')", name="suppliers_status"),
-        Index("suppliers_company", "company_id", "id"),
-        Index(
-            "suppliers_document",
-            "company_id",
-            "document",
-            unique=True,
-            sqlite_where=IS_ACTIVE,
-            postgresql_where=IS_ACTIVE,
-        ),
-    )
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(sa_type=Text)
-    created_by: str = Field(sa_type=Text)
-    request_id: str = Field(sa_type=Text)
-    name: str = Field(sa_type=Text)
-    document: str = Field(sa_type=Text)
-    pix_key: str = Field(sa_type=Text)
-    favourite: bool = Field(sa_type=Boolean)
-    status: str = Field(sa_type=Text)
-    version: int = Field(sa_type=BigInteger)
-    created_at_us: int = Field(sa_type=BigInteger)
-    updated_at_us: int = Field(sa_type=BigInteger)
-
-
-class SavingRow(Table, table=True):
-    """What a supplier was from one saving to the next: only ever added to."""
-
-    __tablename__ = "savings"
-
-    supplier_id: str = Field(primary_key=True, sa_type=Text, foreign_key="suppliers.id")
-    version: int = Field(
-        primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
-    )
-    saved_by: str = Field(sa_type=Text)
-    saved_at_us: int = Field(sa_type=BigInteger)
-    name: str = Field(sa_type=Text)
-    pix_key: str = Field(sa_type=Text)
-    favourite: bool = Field(sa_type=Boolean)
-    status: str = Field(sa_type=Text)
-
-
-class MembershipRow(Table, table=True):
-    __tablename__ = "memberships"
-
-    user_id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(primary_key=True, sa_type=Text)
-    # Null when the user has no part in the company any more.
-    may_change: bool | None = Field(sa_type=Boolean)
-
+from .domain import Change, Payment, PaymentStatus, Query, Saving, Status, Supplier
 
 ADD = sql(
     "INSERT INTO suppliers (id, company_id, created_by, request_id, name, document, pix_key,"
-    " favourite, status, version, created_at_us, updated_at_us) VALUES (:id, :company,"
+    " favourite, status, version, created_at_us, updated_at_us, sought) VALUES (:id, :company,"
     " :created_by, :request_id, :name, :document, :pix_key, :favourite, :status, :version,"
-    " :created_at, :updated_at) ON CONFLICT DO NOTHING"
+    " :created_at, :updated_at, :sought) ON CONFLICT DO NOTHING"
 )
 ADD_SAVING = sql(
     "INSERT INTO savings (supplier_id, version, saved_by, saved_at_us, name, pix_key, favourite,"
@@ -109,7 +33,8 @@ GET = sql(
 LOCK = sql(f"{GET.text} FOR UPDATE")
 SAVE = sql(
     "UPDATE suppliers SET name = :name, pix_key = :pix_key, favourite = :favourite,"
-    " status = :status, version = :version, updated_at_us = :updated_at WHERE id = :id"
+    " status = :status, version = :version, updated_at_us = :updated_at, sought = :sought"
+    " WHERE id = :id"
 )
 PAGE = sql(
     "SELECT * FROM suppliers WHERE id < :before AND company_id IN"
@@ -117,7 +42,9 @@ PAGE = sql(
     " AND CAST(:company AS text) IN ('', company_id)"
     " AND (favourite OR NOT CAST(:only_favourites AS boolean))"
     " AND (status = 'active' OR CAST(:with_removed AS boolean))"
-    " ORDER BY id DESC LIMIT :size"
+    " AND sought LIKE :word_1 ESCAPE '!' AND sought LIKE :word_2 ESCAPE '!'"
+    " AND sought LIKE :word_3 ESCAPE '!' AND sought LIKE :word_4 ESCAPE '!'"
+    " AND sought LIKE :word_5 ESCAPE '!' ORDER BY id DESC LIMIT :size"
 )
 ACTIVE = sql("SELECT * FROM suppliers WHERE id = :id AND status = 'active'")
 COMPANIES = sql(
@@ -128,6 +55,19 @@ SET_MEMBER = sql(
     "INSERT INTO memberships (user_id, company_id, may_change)"
     " VALUES (:user, :company, :may_change)"
     " ON CONFLICT (user_id, company_id) DO UPDATE SET may_change = excluded.may_change"
+)
+
+ADD_PAYMENT = sql(
+    "INSERT INTO payments (transfer_id, supplier_id, payer_account_id, minor_units, currency,"
+    " status, returned, created_at_us) VALUES (:transfer, :supplier, :payer, :minor_units,"
+    " :currency, :status, 0, :created_at) ON CONFLICT (transfer_id) DO NOTHING"
+)
+END_PAYMENT = sql(
+    "UPDATE payments SET status = :status, returned = :returned WHERE transfer_id = :transfer"
+)
+PAYMENTS = sql(
+    "SELECT * FROM payments WHERE supplier_id = :supplier AND transfer_id < :before"
+    " ORDER BY transfer_id DESC LIMIT :size"
 )
 
 
@@ -186,6 +126,7 @@ async def save(work: UnitOfWork, before: Supplier, after: Supplier, user_id: str
             status=after.status.value,
             version=after.version,
             updated_at=after.updated_at_us,
+            sought=after.sought,
         )
         await note(work, after, user_id, key_changed=after.pix_key != before.pix_key)
     return after
@@ -233,14 +174,54 @@ async def page(work: UnitOfWork, query: Query) -> list[Supplier]:
         with_removed=query.with_removed,
         before=query.before,
         size=query.size,
+        **patterns(query.words),
     )
     return [to_supplier(row) for row in rows]
+
+
+def patterns(words: Sequence[str]) -> dict[str, str]:
+    """Makes a pattern of each word; what is not looked for is found everywhere."""
+    padded = [*words, *[""] * (domain.MOST_WORDS - len(words))]
+    return {f"word_{number}": f"%{escaped(word)}%" for number, word in enumerate(padded, 1)}
+
+
+def escaped(word: str) -> str:
+    return "".join(f"!{letter}" if letter in "!%_" else letter for letter in word)
 
 
 async def savings(work: UnitOfWork, supplier_id: str, user_id: str, size: int) -> list[Saving]:
     """Reads what a supplier of one of the user's companies has been, the newest first."""
     await get(work, supplier_id, user_id)
     return [to_saving(row) for row in await work.fetch_all(SAVINGS, id=supplier_id, size=size)]
+
+
+async def payments(
+    work: UnitOfWork, supplier_id: str, user_id: str, before: str, size: int
+) -> list[Payment]:
+    """Reads what a supplier of one of the user's companies was paid, the newest first."""
+    await get(work, supplier_id, user_id)
+    rows = await work.fetch_all(PAYMENTS, supplier=supplier_id, before=before, size=size)
+    return [to_payment(row) for row in rows]
+
+
+async def add_payment(work: UnitOfWork, payment: Payment) -> None:
+    await work.execute(
+        ADD_PAYMENT,
+        transfer=payment.transfer_id,
+        supplier=payment.supplier_id,
+        payer=payment.payer,
+        minor_units=payment.amount.minor_units,
+        currency=payment.amount.currency,
+        status=payment.status,
+        created_at=payment.created_at_us,
+    )
+
+
+async def end_payment(
+    work: UnitOfWork, transfer_id: str, status: PaymentStatus, returned: int = 0
+) -> None:
+    """Notes how far a payment has come, if it is one to a supplier."""
+    await work.execute(END_PAYMENT, transfer=transfer_id, status=status, returned=returned)
 
 
 async def set_member(
@@ -263,6 +244,7 @@ def columns(supplier: Supplier) -> dict[str, object]:
         "version": supplier.version,
         "created_at": supplier.created_at_us,
         "updated_at": supplier.updated_at_us,
+        "sought": supplier.sought,
     }
 
 
@@ -280,6 +262,18 @@ def to_supplier(row: Row) -> Supplier:
         updated_at_us=row["updated_at_us"],
         status=Status(row["status"]),
         version=row["version"],
+    )
+
+
+def to_payment(row: Row) -> Payment:
+    return Payment(
+        transfer_id=row["transfer_id"],
+        supplier_id=row["supplier_id"],
+        payer=row["payer_account_id"],
+        amount=Money(row["minor_units"], row["currency"]),
+        created_at_us=row["created_at_us"],
+        status=PaymentStatus(row["status"]),
+        returned=row["returned"],
     )
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc.aio
 
 from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.accounts.v1 import ledger_pb2 as ledger
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
 from bank.accounts.v1.events_pb2 import AccountOpened
+from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceServicer
 from bank.money.v1.money_pb2 import Money
 from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
@@ -52,11 +54,19 @@ class Accounts(AccountsServiceServicer):
         self.holds: dict[str, accounts.PlaceHoldRequest] = {}
         self.given: dict[str, accounts.PostHoldRequest] = {}
         self.released: set[str] = set()
+        self.lines: list[ledger.PostedLine] = []
 
     def open(self) -> str:
         account_id = new_id()
         self.known.add(account_id)
         return account_id
+
+    def post(self, account_id: str, entry_id: str, minor_units: int) -> None:
+        self.balances[account_id] += minor_units
+        if account_id == "pix-clearing":
+            version = len(self.lines) + 1
+            line = ledger.PostedLine(version=version, entry_id=entry_id, amount=brl(minor_units))
+            self.lines.append(line)
 
     async def DescribeAccount(
         self, request: accounts.DescribeAccountRequest, context: Any
@@ -72,7 +82,7 @@ class Accounts(AccountsServiceServicer):
             raise FailedPrecondition("ACCOUNT_CLOSED", "The account is closed.")
         if request.entry_id not in self.entries:
             for posting in request.postings:
-                self.balances[posting.account_id] += posting.amount.minor_units
+                self.post(posting.account_id, request.entry_id, posting.amount.minor_units)
         self.entries[request.entry_id] = request
         return accounts.PostEntryResponse()
 
@@ -92,7 +102,7 @@ class Accounts(AccountsServiceServicer):
         if request.hold_id not in self.given:
             self.given[request.hold_id] = request
             amount = self.holds[request.hold_id].amount.minor_units
-            self.balances[request.payee_account_id] += amount
+            self.post(request.payee_account_id, request.hold_id, amount)
         return accounts.PostHoldResponse()
 
     async def ReleaseHold(
@@ -120,6 +130,37 @@ class Accounts(AccountsServiceServicer):
         raise NotImplementedError
 
     def VerifyLedger(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class Ledger(LedgerServiceServicer):
+    """The lines of the clearing account."""
+
+    def __init__(self, books: Accounts) -> None:
+        self.books = books
+
+    async def ListPostings(
+        self, request: ledger.ListPostingsRequest, context: Any
+    ) -> ledger.ListPostingsResponse:
+        lines = [line for line in self.books.lines if line.version > request.after_version]
+        return ledger.ListPostingsResponse(postings=lines[: request.page_size])
+
+    def LookUpBalance(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def CompareSeals(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def GetTrialBalance(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def BlockAccount(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def UnblockAccount(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def LimitAccount(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
 
@@ -183,12 +224,12 @@ class Rail:
 
 @asynccontextmanager
 async def a_rail(tmp_path: Path, database_url: str = "") -> AsyncIterator[Rail]:
-    ledger = Accounts()
-    peers: dict[str, list[object]] = {"accounts": [ledger], "users": [Holders()]}
+    books = Accounts()
+    peers: dict[str, list[object]] = {"accounts": [books, Ledger(books)], "users": [Holders()]}
     async with running(build, tmp_path, peers=peers, database_url=database_url) as service:
         yield Rail(
             service,
-            ledger,
+            books,
             service.stub(PixServiceStub, workload="transfers"),
             service.stub(PixServiceStub),
         )

@@ -19,10 +19,12 @@ from bank.pix.v1.sandbox_pb2_grpc import PixSandboxServiceStub
 from mesh.errors import FailedPrecondition
 from mesh.ids import new_id
 from mesh.testing.waiting import eventually
+from services.pix import checks
 
 from .directory import PHONE, Directory
 from .rig import CNPJ, EMAIL, OWNER, a_rail, brl
 from .test_codes import made, pay, shown
+from .test_settlement import a_day, reconciled
 
 
 async def test_keys_and_claims(tmp_path: Path, postgres_url: str) -> None:
@@ -102,3 +104,13 @@ async def test_codes(tmp_path: Path, postgres_url: str) -> None:
             page = await stub.ListQrCodes(codes.ListQrCodesRequest(account_id=account_id))
         assert [each.qr_code_id for each in page.qr_codes] == [other.qr_code_id, code.qr_code_id]
         await stub.GetChargeKeys(codes.GetChargeKeysRequest())
+
+
+async def test_a_day_is_reconciled(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "GRACE_US", -1_000_000)
+    async with a_rail(tmp_path, postgres_url) as rail:
+        moved = await a_day(rail)
+
+        assert await reconciled(rail) == (len(moved), {})

@@ -189,5 +189,8 @@ class Suppliers(SuppliersServiceServicer):
     def DeleteSupplier(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    def ListSupplierPayments(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def ListSupplierChanges(self, request: Any, context: Any) -> Any:
         raise NotImplementedError

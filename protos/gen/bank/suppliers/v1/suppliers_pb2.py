@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from bank.money.v1 import money_pb2 as bank_dot_money_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bank/suppliers/v1/suppliers.proto\x12\x11\x62\x61nk.suppliers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xaa\x02\n\x08Supplier\x12\x13\n\x0bsupplier_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x11\n\x04name\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08\x64ocument\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07pix_key\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.bank.suppliers.v1.SupplierStatus\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd4\x01\n\x0eSupplierChange\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nchanged_by\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04name\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07pix_key\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.bank.suppliers.v1.SupplierStatus\"\xd8\x01\n\x15\x43reateSupplierRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12!\n\ncompany_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01\x12\x1e\n\x08\x64ocument\x18\x04 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x0b\x18\x12\x12\x1d\n\x07pix_key\x18\x05 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x42\r\n\x0b_company_id\"G\n\x16\x43reateSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"3\n\x12GetSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x13GetSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"\xb3\x01\n\x14ListSuppliersRequest\x12!\n\ncompany_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12\x17\n\x0fonly_favourites\x18\x02 \x01(\x08\x12\x14\n\x0cwith_removed\x18\x03 \x01(\x08\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x42\r\n\x0b_company_id\"`\n\x15ListSuppliersResponse\x12.\n\tsuppliers\x18\x01 \x03(\x0b\x32\x1b.bank.suppliers.v1.Supplier\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd1\x01\n\x15UpdateSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x04name\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01H\x00\x88\x01\x01\x12\"\n\x07pix_key\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x01\x88\x01\x01\x12\x16\n\tfavourite\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x07version\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x07\n\x05_nameB\n\n\x08_pix_keyB\x0c\n\n_favourite\"G\n\x16UpdateSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"6\n\x15\x44\x65leteSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x16\x44\x65leteSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\";\n\x1aListSupplierChangesRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Q\n\x1bListSupplierChangesResponse\x12\x32\n\x07\x63hanges\x18\x01 \x03(\x0b\x32!.bank.suppliers.v1.SupplierChange\"6\n\x15GetSupplierKeyRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"f\n\x16GetSupplierKeyResponse\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x14\n\x07pix_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04name\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x0f\n\x07version\x18\x04 \x01(\x03*j\n\x0eSupplierStatus\x12\x1f\n\x1bSUPPLIER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUPPLIER_STATUS_ACTIVE\x10\x01\x12\x1b\n\x17SUPPLIER_STATUS_REMOVED\x10\x02\x32\xa6\x08\n\x10SuppliersService\x12\x8e\x01\n\x0e\x43reateSupplier\x12(.bank.suppliers.v1.CreateSupplierRequest\x1a).bank.suppliers.v1.CreateSupplierResponse\"\'\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x02\x38\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/suppliers:\x01*\x12\x8e\x01\n\x0bGetSupplier\x12%.bank.suppliers.v1.GetSupplierRequest\x1a&.bank.suppliers.v1.GetSupplierResponse\"0\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/suppliers/{supplier_id}\x12\x86\x01\n\rListSuppliers\x12\'.bank.suppliers.v1.ListSuppliersRequest\x1a(.bank.suppliers.v1.ListSuppliersResponse\"\"\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/suppliers\x12\x9a\x01\n\x0eUpdateSupplier\x12(.bank.suppliers.v1.UpdateSupplierRequest\x1a).bank.suppliers.v1.UpdateSupplierResponse\"3\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02 2\x1b/v1/suppliers/{supplier_id}:\x01*\x12\x97\x01\n\x0e\x44\x65leteSupplier\x12(.bank.suppliers.v1.DeleteSupplierRequest\x1a).bank.suppliers.v1.DeleteSupplierResponse\"0\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/suppliers/{supplier_id}\x12\xae\x01\n\x13ListSupplierChanges\x12-.bank.suppliers.v1.ListSupplierChangesRequest\x1a..bank.suppliers.v1.ListSupplierChangesResponse\"8\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02%\x12#/v1/suppliers/{supplier_id}/changes\x12\x7f\n\x0eGetSupplierKey\x12(.bank.suppliers.v1.GetSupplierKeyRequest\x1a).bank.suppliers.v1.GetSupplierKeyResponse\"\x18\x90\x02\x01\xaa\xbb\x18\x11\n\x02\x08\x01\x10\x04\x1a\ttransfersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!bank/suppliers/v1/suppliers.proto\x12\x11\x62\x61nk.suppliers.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xaa\x02\n\x08Supplier\x12\x13\n\x0bsupplier_id\x18\x01 \x01(\t\x12\x12\n\ncompany_id\x18\x02 \x01(\t\x12\x11\n\x04name\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08\x64ocument\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07pix_key\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.bank.suppliers.v1.SupplierStatus\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd4\x01\n\x0eSupplierChange\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nchanged_by\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04name\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07pix_key\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.bank.suppliers.v1.SupplierStatus\"\xd8\x01\n\x15\x43reateSupplierRequest\x12\x1e\n\nrequest_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12!\n\ncompany_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01\x12\x1e\n\x08\x64ocument\x18\x04 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x0b\x18\x12\x12\x1d\n\x07pix_key\x18\x05 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18M\x12\x11\n\tfavourite\x18\x06 \x01(\x08\x42\r\n\x0b_company_id\"G\n\x16\x43reateSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"3\n\x12GetSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"D\n\x13GetSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"\xcf\x01\n\x14ListSuppliersRequest\x12!\n\ncompany_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12\x17\n\x0fonly_favourites\x18\x02 \x01(\x08\x12\x14\n\x0cwith_removed\x18\x03 \x01(\x08\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1a\n\x05query\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03\x18\x8c\x01\x42\r\n\x0b_company_id\"`\n\x15ListSuppliersResponse\x12.\n\tsuppliers\x18\x01 \x03(\x0b\x32\x1b.bank.suppliers.v1.Supplier\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd1\x01\n\x15UpdateSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x04name\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x8c\x01H\x00\x88\x01\x01\x12\"\n\x07pix_key\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x03\x18MH\x01\x88\x01\x01\x12\x16\n\tfavourite\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x07version\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x07\n\x05_nameB\n\n\x08_pix_keyB\x0c\n\n_favourite\"G\n\x16UpdateSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\"6\n\x15\x44\x65leteSupplierRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x16\x44\x65leteSupplierResponse\x12-\n\x08supplier\x18\x01 \x01(\x0b\x32\x1b.bank.suppliers.v1.Supplier\";\n\x1aListSupplierChangesRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Q\n\x1bListSupplierChangesResponse\x12\x32\n\x07\x63hanges\x18\x01 \x03(\x0b\x32!.bank.suppliers.v1.SupplierChange\"\xf8\x01\n\x0fSupplierPayment\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x18\n\x10payer_account_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x38\n\x06status\x18\x04 \x01(\x0e\x32(.bank.suppliers.v1.SupplierPaymentStatus\x12&\n\x08returned\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x1bListSupplierPaymentsRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"m\n\x1cListSupplierPaymentsResponse\x12\x34\n\x08payments\x18\x01 \x03(\x0b\x32\".bank.suppliers.v1.SupplierPayment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x15GetSupplierKeyRequest\x12\x1d\n\x0bsupplier_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"f\n\x16GetSupplierKeyResponse\x12\x12\n\ncompany_id\x18\x01 \x01(\t\x12\x14\n\x07pix_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04name\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x0f\n\x07version\x18\x04 \x01(\x03*j\n\x0eSupplierStatus\x12\x1f\n\x1bSUPPLIER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUPPLIER_STATUS_ACTIVE\x10\x01\x12\x1b\n\x17SUPPLIER_STATUS_REMOVED\x10\x02*\xf8\x01\n\x15SupplierPaymentStatus\x12\'\n#SUPPLIER_PAYMENT_STATUS_UNSPECIFIED\x10\x00\x12#\n\x1fSUPPLIER_PAYMENT_STATUS_PENDING\x10\x01\x12 \n\x1cSUPPLIER_PAYMENT_STATUS_PAID\x10\x02\x12\"\n\x1eSUPPLIER_PAYMENT_STATUS_FAILED\x10\x03\x12%\n!SUPPLIER_PAYMENT_STATUS_CANCELLED\x10\x04\x12$\n SUPPLIER_PAYMENT_STATUS_RETURNED\x10\x05\x32\xdb\t\n\x10SuppliersService\x12\x8e\x01\n\x0e\x43reateSupplier\x12(.bank.suppliers.v1.CreateSupplierRequest\x1a).bank.suppliers.v1.CreateSupplierResponse\"\'\x90\x02\x02\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x02\x38\x02\x82\xd3\xe4\x93\x02\x12\"\r/v1/suppliers:\x01*\x12\x8e\x01\n\x0bGetSupplier\x12%.bank.suppliers.v1.GetSupplierRequest\x1a&.bank.suppliers.v1.GetSupplierResponse\"0\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/suppliers/{supplier_id}\x12\x86\x01\n\rListSuppliers\x12\'.bank.suppliers.v1.ListSuppliersRequest\x1a(.bank.suppliers.v1.ListSuppliersResponse\"\"\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/suppliers\x12\x9a\x01\n\x0eUpdateSupplier\x12(.bank.suppliers.v1.UpdateSupplierRequest\x1a).bank.suppliers.v1.UpdateSupplierResponse\"3\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02 2\x1b/v1/suppliers/{supplier_id}:\x01*\x12\x97\x01\n\x0e\x44\x65leteSupplier\x12(.bank.suppliers.v1.DeleteSupplierRequest\x1a).bank.suppliers.v1.DeleteSupplierResponse\"0\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/suppliers/{supplier_id}\x12\xae\x01\n\x13ListSupplierChanges\x12-.bank.suppliers.v1.ListSupplierChangesRequest\x1a..bank.suppliers.v1.ListSupplierChangesResponse\"8\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02%\x12#/v1/suppliers/{supplier_id}/changes\x12\xb2\x01\n\x14ListSupplierPayments\x12..bank.suppliers.v1.ListSupplierPaymentsRequest\x1a/.bank.suppliers.v1.ListSupplierPaymentsResponse\"9\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02&\x12$/v1/suppliers/{supplier_id}/payments\x12\x7f\n\x0eGetSupplierKey\x12(.bank.suppliers.v1.GetSupplierKeyRequest\x1a).bank.suppliers.v1.GetSupplierKeyResponse\"\x18\x90\x02\x01\xaa\xbb\x18\x11\n\x02\x08\x01\x10\x04\x1a\ttransfersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,6 +64,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSUPPLIERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTSUPPLIERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTSUPPLIERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTSUPPLIERSREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_LISTSUPPLIERSREQUEST'].fields_by_name['query']._serialized_options = b'\200\001\001\272H\005r\003\030\214\001'
   _globals['_UPDATESUPPLIERREQUEST'].fields_by_name['supplier_id']._loaded_options = None
   _globals['_UPDATESUPPLIERREQUEST'].fields_by_name['supplier_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_UPDATESUPPLIERREQUEST'].fields_by_name['name']._loaded_options = None
@@ -75,6 +78,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESUPPLIERREQUEST'].fields_by_name['supplier_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTSUPPLIERCHANGESREQUEST'].fields_by_name['supplier_id']._loaded_options = None
   _globals['_LISTSUPPLIERCHANGESREQUEST'].fields_by_name['supplier_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['supplier_id']._loaded_options = None
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['supplier_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_GETSUPPLIERKEYREQUEST'].fields_by_name['supplier_id']._loaded_options = None
   _globals['_GETSUPPLIERKEYREQUEST'].fields_by_name['supplier_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETSUPPLIERKEYRESPONSE'].fields_by_name['pix_key']._loaded_options = None
@@ -93,42 +102,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUPPLIERSSERVICE'].methods_by_name['DeleteSupplier']._serialized_options = b'\220\002\002\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002\035*\033/v1/suppliers/{supplier_id}'
   _globals['_SUPPLIERSSERVICE'].methods_by_name['ListSupplierChanges']._loaded_options = None
   _globals['_SUPPLIERSSERVICE'].methods_by_name['ListSupplierChanges']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002%\022#/v1/suppliers/{supplier_id}/changes'
+  _globals['_SUPPLIERSSERVICE'].methods_by_name['ListSupplierPayments']._loaded_options = None
+  _globals['_SUPPLIERSSERVICE'].methods_by_name['ListSupplierPayments']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002&\022$/v1/suppliers/{supplier_id}/payments'
   _globals['_SUPPLIERSSERVICE'].methods_by_name['GetSupplierKey']._loaded_options = None
   _globals['_SUPPLIERSSERVICE'].methods_by_name['GetSupplierKey']._serialized_options = b'\220\002\001\252\273\030\021\n\002\010\001\020\004\032\ttransfers'
-  _globals['_SUPPLIERSTATUS']._serialized_start=2103
-  _globals['_SUPPLIERSTATUS']._serialized_end=2209
-  _globals['_SUPPLIER']._serialized_start=175
-  _globals['_SUPPLIER']._serialized_end=473
-  _globals['_SUPPLIERCHANGE']._serialized_start=476
-  _globals['_SUPPLIERCHANGE']._serialized_end=688
-  _globals['_CREATESUPPLIERREQUEST']._serialized_start=691
-  _globals['_CREATESUPPLIERREQUEST']._serialized_end=907
-  _globals['_CREATESUPPLIERRESPONSE']._serialized_start=909
-  _globals['_CREATESUPPLIERRESPONSE']._serialized_end=980
-  _globals['_GETSUPPLIERREQUEST']._serialized_start=982
-  _globals['_GETSUPPLIERREQUEST']._serialized_end=1033
-  _globals['_GETSUPPLIERRESPONSE']._serialized_start=1035
-  _globals['_GETSUPPLIERRESPONSE']._serialized_end=1103
-  _globals['_LISTSUPPLIERSREQUEST']._serialized_start=1106
-  _globals['_LISTSUPPLIERSREQUEST']._serialized_end=1285
-  _globals['_LISTSUPPLIERSRESPONSE']._serialized_start=1287
-  _globals['_LISTSUPPLIERSRESPONSE']._serialized_end=1383
-  _globals['_UPDATESUPPLIERREQUEST']._serialized_start=1386
-  _globals['_UPDATESUPPLIERREQUEST']._serialized_end=1595
-  _globals['_UPDATESUPPLIERRESPONSE']._serialized_start=1597
-  _globals['_UPDATESUPPLIERRESPONSE']._serialized_end=1668
-  _globals['_DELETESUPPLIERREQUEST']._serialized_start=1670
-  _globals['_DELETESUPPLIERREQUEST']._serialized_end=1724
-  _globals['_DELETESUPPLIERRESPONSE']._serialized_start=1726
-  _globals['_DELETESUPPLIERRESPONSE']._serialized_end=1797
-  _globals['_LISTSUPPLIERCHANGESREQUEST']._serialized_start=1799
-  _globals['_LISTSUPPLIERCHANGESREQUEST']._serialized_end=1858
-  _globals['_LISTSUPPLIERCHANGESRESPONSE']._serialized_start=1860
-  _globals['_LISTSUPPLIERCHANGESRESPONSE']._serialized_end=1941
-  _globals['_GETSUPPLIERKEYREQUEST']._serialized_start=1943
-  _globals['_GETSUPPLIERKEYREQUEST']._serialized_end=1997
-  _globals['_GETSUPPLIERKEYRESPONSE']._serialized_start=1999
-  _globals['_GETSUPPLIERKEYRESPONSE']._serialized_end=2101
-  _globals['_SUPPLIERSSERVICE']._serialized_start=2212
-  _globals['_SUPPLIERSSERVICE']._serialized_end=3274
+  _globals['_SUPPLIERSTATUS']._serialized_start=2642
+  _globals['_SUPPLIERSTATUS']._serialized_end=2748
+  _globals['_SUPPLIERPAYMENTSTATUS']._serialized_start=2751
+  _globals['_SUPPLIERPAYMENTSTATUS']._serialized_end=2999
+  _globals['_SUPPLIER']._serialized_start=202
+  _globals['_SUPPLIER']._serialized_end=500
+  _globals['_SUPPLIERCHANGE']._serialized_start=503
+  _globals['_SUPPLIERCHANGE']._serialized_end=715
+  _globals['_CREATESUPPLIERREQUEST']._serialized_start=718
+  _globals['_CREATESUPPLIERREQUEST']._serialized_end=934
+  _globals['_CREATESUPPLIERRESPONSE']._serialized_start=936
+  _globals['_CREATESUPPLIERRESPONSE']._serialized_end=1007
+  _globals['_GETSUPPLIERREQUEST']._serialized_start=1009
+  _globals['_GETSUPPLIERREQUEST']._serialized_end=1060
+  _globals['_GETSUPPLIERRESPONSE']._serialized_start=1062
+  _globals['_GETSUPPLIERRESPONSE']._serialized_end=1130
+  _globals['_LISTSUPPLIERSREQUEST']._serialized_start=1133
+  _globals['_LISTSUPPLIERSREQUEST']._serialized_end=1340
+  _globals['_LISTSUPPLIERSRESPONSE']._serialized_start=1342
+  _globals['_LISTSUPPLIERSRESPONSE']._serialized_end=1438
+  _globals['_UPDATESUPPLIERREQUEST']._serialized_start=1441
+  _globals['_UPDATESUPPLIERREQUEST']._serialized_end=1650
+  _globals['_UPDATESUPPLIERRESPONSE']._serialized_start=1652
+  _globals['_UPDATESUPPLIERRESPONSE']._serialized_end=1723
+  _globals['_DELETESUPPLIERREQUEST']._serialized_start=1725
+  _globals['_DELETESUPPLIERREQUEST']._serialized_end=1779
+  _globals['_DELETESUPPLIERRESPONSE']._serialized_start=1781
+  _globals['_DELETESUPPLIERRESPONSE']._serialized_end=1852
+  _globals['_LISTSUPPLIERCHANGESREQUEST']._serialized_start=1854
+  _globals['_LISTSUPPLIERCHANGESREQUEST']._serialized_end=1913
+  _globals['_LISTSUPPLIERCHANGESRESPONSE']._serialized_start=1915
+  _globals['_LISTSUPPLIERCHANGESRESPONSE']._serialized_end=1996
+  _globals['_SUPPLIERPAYMENT']._serialized_start=1999
+  _globals['_SUPPLIERPAYMENT']._serialized_end=2247
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST']._serialized_start=2249
+  _globals['_LISTSUPPLIERPAYMENTSREQUEST']._serialized_end=2369
+  _globals['_LISTSUPPLIERPAYMENTSRESPONSE']._serialized_start=2371
+  _globals['_LISTSUPPLIERPAYMENTSRESPONSE']._serialized_end=2480
+  _globals['_GETSUPPLIERKEYREQUEST']._serialized_start=2482
+  _globals['_GETSUPPLIERKEYREQUEST']._serialized_end=2536
+  _globals['_GETSUPPLIERKEYRESPONSE']._serialized_start=2538
+  _globals['_GETSUPPLIERKEYRESPONSE']._serialized_end=2640
+  _globals['_SUPPLIERSSERVICE']._serialized_start=3002
+  _globals['_SUPPLIERSSERVICE']._serialized_end=4245
 # @@protoc_insertion_point(module_scope)

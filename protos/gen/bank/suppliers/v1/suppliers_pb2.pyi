@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from bank.money.v1 import money_pb2 as money_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -42,6 +43,41 @@ SUPPLIER_STATUS_ACTIVE: SupplierStatus.ValueType  # 1
 """It may be paid."""
 SUPPLIER_STATUS_REMOVED: SupplierStatus.ValueType  # 2
 """It was removed, and can only be read."""
+
+class _SupplierPaymentStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SupplierPaymentStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_SupplierPaymentStatus.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    SUPPLIER_PAYMENT_STATUS_UNSPECIFIED: _SupplierPaymentStatus.ValueType  # 0
+    """Not said."""
+    SUPPLIER_PAYMENT_STATUS_PENDING: _SupplierPaymentStatus.ValueType  # 1
+    """It has not ended yet."""
+    SUPPLIER_PAYMENT_STATUS_PAID: _SupplierPaymentStatus.ValueType  # 2
+    """The supplier has the money."""
+    SUPPLIER_PAYMENT_STATUS_FAILED: _SupplierPaymentStatus.ValueType  # 3
+    """No money has moved."""
+    SUPPLIER_PAYMENT_STATUS_CANCELLED: _SupplierPaymentStatus.ValueType  # 4
+    """It was cancelled before it began."""
+    SUPPLIER_PAYMENT_STATUS_RETURNED: _SupplierPaymentStatus.ValueType  # 5
+    """The money has come back, all or some of it."""
+
+class SupplierPaymentStatus(_SupplierPaymentStatus, metaclass=_SupplierPaymentStatusEnumTypeWrapper):
+    """How far a payment to a supplier has come."""
+
+SUPPLIER_PAYMENT_STATUS_UNSPECIFIED: SupplierPaymentStatus.ValueType  # 0
+"""Not said."""
+SUPPLIER_PAYMENT_STATUS_PENDING: SupplierPaymentStatus.ValueType  # 1
+"""It has not ended yet."""
+SUPPLIER_PAYMENT_STATUS_PAID: SupplierPaymentStatus.ValueType  # 2
+"""The supplier has the money."""
+SUPPLIER_PAYMENT_STATUS_FAILED: SupplierPaymentStatus.ValueType  # 3
+"""No money has moved."""
+SUPPLIER_PAYMENT_STATUS_CANCELLED: SupplierPaymentStatus.ValueType  # 4
+"""It was cancelled before it began."""
+SUPPLIER_PAYMENT_STATUS_RETURNED: SupplierPaymentStatus.ValueType  # 5
+"""The money has come back, all or some of it."""
 
 @typing.final
 class Supplier(message.Message):
@@ -268,6 +304,7 @@ class ListSuppliersRequest(message.Message):
     WITH_REMOVED_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
     company_id: builtins.str
     """Only those of this company. Absent: of all the user's companies."""
     only_favourites: builtins.bool
@@ -278,6 +315,10 @@ class ListSuppliersRequest(message.Message):
     """How many at the most; 50 if not said."""
     page_token: builtins.str
     """Where the page begins: `next_page_token` of the page before."""
+    query: builtins.str
+    """Only those in whose name, document or key all of these words are, whatever their accents and
+    capitals. Empty: all.
+    """
     def __init__(
         self,
         *,
@@ -286,10 +327,11 @@ class ListSuppliersRequest(message.Message):
         with_removed: builtins.bool = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        query: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_company_id", b"_company_id", "company_id", b"company_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_company_id", b"_company_id", "company_id", b"company_id", "only_favourites", b"only_favourites", "page_size", b"page_size", "page_token", b"page_token", "with_removed", b"with_removed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_company_id", b"_company_id", "company_id", b"company_id", "only_favourites", b"only_favourites", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "with_removed", b"with_removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__company_id: _TypeAlias = typing.Literal["company_id"]  # noqa: Y015
     _WhichOneofArgType__company_id: _TypeAlias = typing.Literal["_company_id", b"_company_id"]  # noqa: Y015
@@ -473,6 +515,106 @@ class ListSupplierChangesResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SupplierPayment(message.Message):
+    """A payment to a supplier."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    PAYER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    RETURNED_FIELD_NUMBER: builtins.int
+    CREATED_AT_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The transfer."""
+    payer_account_id: builtins.str
+    """The account that pays."""
+    status: SupplierPaymentStatus.ValueType
+    """How far it has come."""
+    @builtins.property
+    def amount(self) -> money_pb2.Money:
+        """How much."""
+
+    @builtins.property
+    def returned(self) -> money_pb2.Money:
+        """How much has come back."""
+
+    @builtins.property
+    def created_at(self) -> timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+        payer_account_id: builtins.str = ...,
+        amount: money_pb2.Money | None = ...,
+        status: SupplierPaymentStatus.ValueType = ...,
+        returned: money_pb2.Money | None = ...,
+        created_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "created_at", b"created_at", "returned", b"returned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "created_at", b"created_at", "payer_account_id", b"payer_account_id", "returned", b"returned", "status", b"status", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSupplierPaymentsRequest(message.Message):
+    """Asks for the payments to a supplier."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SUPPLIER_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    supplier_id: builtins.str
+    """The supplier."""
+    page_size: builtins.int
+    """How many at the most; 50 if not said."""
+    page_token: builtins.str
+    """Where the page begins: `next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        supplier_id: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "supplier_id", b"supplier_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSupplierPaymentsResponse(message.Message):
+    """A page of payments to a supplier."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAYMENTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Asks for the next page. Empty: there is none."""
+    @builtins.property
+    def payments(self) -> containers.RepeatedCompositeFieldContainer[SupplierPayment]:
+        """The payments, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        payments: abc.Iterable[SupplierPayment] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "payments", b"payments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

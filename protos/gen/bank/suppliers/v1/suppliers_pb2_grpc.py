@@ -65,6 +65,11 @@ class SuppliersServiceStub:
                 request_serializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesRequest.SerializeToString,
                 response_deserializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesResponse.FromString,
                 _registered_method=True)
+        self.ListSupplierPayments = channel.unary_unary(
+                '/bank.suppliers.v1.SuppliersService/ListSupplierPayments',
+                request_serializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsRequest.SerializeToString,
+                response_deserializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsResponse.FromString,
+                _registered_method=True)
         self.GetSupplierKey = channel.unary_unary(
                 '/bank.suppliers.v1.SuppliersService/GetSupplierKey',
                 request_serializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.GetSupplierKeyRequest.SerializeToString,
@@ -120,6 +125,13 @@ class SuppliersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSupplierPayments(self, request, context):
+        """Lists what a supplier was paid, or is to be paid, the newest first. A removed one's past stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSupplierKey(self, request, context):
         """Says where a supplier is paid. The key is in no event and in no copy: transfers asks for it
         when it accepts a payment, and what it was told then is what it pays. Whose the supplier is goes
@@ -162,6 +174,11 @@ def add_SuppliersServiceServicer_to_server(servicer, server):
                     servicer.ListSupplierChanges,
                     request_deserializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesRequest.FromString,
                     response_serializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesResponse.SerializeToString,
+            ),
+            'ListSupplierPayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSupplierPayments,
+                    request_deserializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsRequest.FromString,
+                    response_serializer=bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsResponse.SerializeToString,
             ),
             'GetSupplierKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSupplierKey,
@@ -332,6 +349,33 @@ class SuppliersService:
             '/bank.suppliers.v1.SuppliersService/ListSupplierChanges',
             bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesRequest.SerializeToString,
             bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSupplierPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.suppliers.v1.SuppliersService/ListSupplierPayments',
+            bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsRequest.SerializeToString,
+            bank_dot_suppliers_dot_v1_dot_suppliers__pb2.ListSupplierPaymentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class SuppliersServiceStub:
     """Removes a supplier: it is paid no more, and can still be read. Repeating it changes nothing."""
     ListSupplierChanges: _grpc.UnaryUnaryMultiCallable[_suppliers_pb2.ListSupplierChangesRequest, _suppliers_pb2.ListSupplierChangesResponse]
     """Lists how a supplier came to be what it is, the newest change first."""
+    ListSupplierPayments: _grpc.UnaryUnaryMultiCallable[_suppliers_pb2.ListSupplierPaymentsRequest, _suppliers_pb2.ListSupplierPaymentsResponse]
+    """Lists what a supplier was paid, or is to be paid, the newest first. A removed one's past stays."""
     GetSupplierKey: _grpc.UnaryUnaryMultiCallable[_suppliers_pb2.GetSupplierKeyRequest, _suppliers_pb2.GetSupplierKeyResponse]
     """Says where a supplier is paid. The key is in no event and in no copy: transfers asks for it
     when it accepts a payment, and what it was told then is what it pays. Whose the supplier is goes
@@ -77,6 +79,8 @@ class SuppliersServiceAsyncStub(SuppliersServiceStub):
     """Removes a supplier: it is paid no more, and can still be read. Repeating it changes nothing."""
     ListSupplierChanges: _aio.UnaryUnaryMultiCallable[_suppliers_pb2.ListSupplierChangesRequest, _suppliers_pb2.ListSupplierChangesResponse]  # type: ignore[assignment]
     """Lists how a supplier came to be what it is, the newest change first."""
+    ListSupplierPayments: _aio.UnaryUnaryMultiCallable[_suppliers_pb2.ListSupplierPaymentsRequest, _suppliers_pb2.ListSupplierPaymentsResponse]  # type: ignore[assignment]
+    """Lists what a supplier was paid, or is to be paid, the newest first. A removed one's past stays."""
     GetSupplierKey: _aio.UnaryUnaryMultiCallable[_suppliers_pb2.GetSupplierKeyRequest, _suppliers_pb2.GetSupplierKeyResponse]  # type: ignore[assignment]
     """Says where a supplier is paid. The key is in no event and in no copy: transfers asks for it
     when it accepts a payment, and what it was told then is what it pays. Whose the supplier is goes
@@ -138,6 +142,14 @@ class SuppliersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_suppliers_pb2.ListSupplierChangesResponse, _abc.Awaitable[_suppliers_pb2.ListSupplierChangesResponse]]:
         """Lists how a supplier came to be what it is, the newest change first."""
+
+    @_abc_1.abstractmethod
+    def ListSupplierPayments(
+        self,
+        request: _suppliers_pb2.ListSupplierPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_suppliers_pb2.ListSupplierPaymentsResponse, _abc.Awaitable[_suppliers_pb2.ListSupplierPaymentsResponse]]:
+        """Lists what a supplier was paid, or is to be paid, the newest first. A removed one's past stays."""
 
     @_abc_1.abstractmethod
     def GetSupplierKey(
