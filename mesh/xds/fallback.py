@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -32,6 +34,7 @@ FILE = "xds.json"
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _MOST_KEPT = 5_000
+_PREFIX = "mesh-xds-"
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +65,7 @@ class Fallback:
             (grpc.method_handlers_generic_handler(_SERVICE, methods),)
         )
         try:
-            # Nobody else can enter it, and its name is short enough for a socket.
-            self._folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="mesh-")
+            self._folder = await asyncio.to_thread(_folder)
             self._server.add_insecure_port(f"unix:{self._folder}/xds")
         except (OSError, RuntimeError) as error:
             _log.warning("nobody stands in for the control plane: %s", error)
@@ -105,6 +107,27 @@ class Fallback:
         async for request in requests:
             for answer in answers.to(request):
                 await context.write(answer)
+
+
+def _folder() -> str:
+    """Makes a folder that nobody else can enter, with a name short enough for a socket's.
+
+    Those of processes that were killed are swept away.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(left.name.removeprefix(_PREFIX).partition("-")[0])
+            if left.stat().st_uid == os.getuid() and not _is_alive(pid):
+                shutil.rmtree(left)
+    return tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _read(path: Path) -> Kept:
