@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -52,10 +51,10 @@ def operator(
     capsys: pytest.CaptureFixture[str],
 ) -> Operator:
     monkeypatch.setenv("BANK_DATA", str(tmp_path))
-    endpoints = asdict(Endpoints.of(Ports()))
+    known = Endpoints.of(Ports())
+    endpoints = known.public()
     endpoints["xds"] = mesh.plane.address.replace("127.0.0.1", "localhost")
-    identity = endpoints.pop("identity")
-    state = {"pid": os.getpid(), "endpoints": endpoints, "identity": identity}
+    state = {"pid": os.getpid(), "endpoints": endpoints, "identity": known.identity}
     (tmp_path / "state.json").write_text(json.dumps(state))
     project = Project(name="bank", version="v1", root=ROOT, services=["echo"], edge="bff")
     return Operator(project, capsys)
