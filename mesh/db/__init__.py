@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from .database import Database
+from .database import Database, Units
 from .errors import CheckViolated, ConstraintViolated, UniqueViolated
 from .outbox import Envelope, Seal
 from .statement import Statement, sql
@@ -39,6 +39,7 @@ __all__ = [
     "Together",
     "UniqueViolated",
     "UnitOfWork",
+    "Units",
     "open_database",
     "sql",
 ]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 from mesh.errors import Error, Overloaded, Transient
 
@@ -15,12 +15,32 @@ from .outbox import NewSaga
 from .spans import UnitSpans
 from .unit import UnitOfWork
 
-__all__ = ["Database"]
+__all__ = ["Database", "Units"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+class Units(Protocol):
+    """Whatever runs units of work: a database, or a chassis on one."""
+
+    async def transact(
+        self,
+        unit: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    async def read(
+        self,
+        unit: Callable[Concatenate[UnitOfWork, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
 
 
 class Database(ABC):

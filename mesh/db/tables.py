@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Index, Integer, MetaData, Text, text
+from sqlalchemy import BigInteger, Index, Integer, MetaData, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "Saga",
     "SagaStep",
     "ScheduledEvent",
+    "WebhookDelivery",
+    "WebhookRow",
 ]
 
 
@@ -218,6 +220,62 @@ class EventStream(MeshTable, table=True):
     stream: str = Field(primary_key=True, sa_type=Text)
     sequence: int = Field(sa_type=BigInteger)
     event_id: str = Field(sa_type=Text)
+
+
+class WebhookRow(MeshTable, table=True):
+    """A place outside to which events are posted. Secrets are kept as they are: they sign."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        UniqueConstraint("created_by", "request_id", name="webhooks_request"),
+        Index("webhooks_owner", "owner", "id"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    created_by: str = Field(sa_type=Text)
+    request_id: str = Field(sa_type=Text)
+    url: str = Field(sa_type=Text)
+    types: str = Field(sa_type=Text)
+    format: str = Field(sa_type=Text)
+    max_per_second: int = Field(sa_type=Integer)
+    status: str = Field(sa_type=Text)
+    token: str = Field(sa_type=Text)
+    secret: str = Field(sa_type=Text)
+    former_secret: str = Field(sa_type=Text)
+    former_until_us: int = Field(sa_type=BigInteger)
+    created_at_us: int = Field(sa_type=BigInteger)
+
+
+class WebhookDelivery(MeshTable, table=True):
+    """A message to a webhook, `pending` until it is `delivered` or `dead`."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "event_id", name="webhook_deliveries_event"),
+        Index("webhook_deliveries_webhook", "webhook_id", "id"),
+        Index(
+            "webhook_deliveries_due",
+            "webhook_id",
+            "next_at_us",
+            sqlite_where=text("status = 'pending'"),
+            postgresql_where=text("status = 'pending'"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    webhook_id: str = Field(sa_type=Text)
+    event_id: str = Field(sa_type=Text)
+    type: str = Field(sa_type=Text)
+    headers: str = Field(sa_type=Text)
+    body: bytes
+    status: str = Field(sa_type=Text)
+    attempts: int = Field(sa_type=Integer)
+    failures: int = Field(sa_type=Integer)
+    response_status: int = Field(sa_type=Integer)
+    error: str = Field(sa_type=Text)
+    next_at_us: int = Field(sa_type=BigInteger)
+    created_at_us: int = Field(sa_type=BigInteger)
 
 
 class Lease(MeshTable, table=True):

@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from mesh.clock import now_us
-from mesh.db import Database, UnitOfWork, sql
+from mesh.db import UnitOfWork, Units, sql
 from mesh.errors import Transient
 
 __all__ = ["LEASE_S", "Lease"]
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Lease:
     """One lease, as one process sees it."""
 
-    def __init__(self, database: Database, name: str, owner: str) -> None:
+    def __init__(self, database: Units, name: str, owner: str) -> None:
         self._database = database
         self._name = name
         self._owner = owner
