@@ -12,7 +12,7 @@ General layout:
 
 envelope, stream, relay     how events are told
 routes, pull                from a message to its handler
-projection                  rows kept from events; rebuild, shadow: built anew beside those in use
+projection                  rows kept from events; rebuild, shadow, backfill: built anew
 reaction, inbox, answers    what is done because of events, once
 lanes, limits, filters      in order by key, so much at once, and only what is wanted
 freshness                   whether rows include what a reader has seen happen
@@ -21,6 +21,7 @@ schedule                    events that are told later
 history, reconcile          a stream that has lost what it had
 control, api                what an operator may see and change
 loops, lease                all of it, in one process of a service
+webhooks/                   events posted to places outside
 jetstream, client           NATS
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
+from bank.notifications.v1.webhooks_pb2_grpc import WebhooksServiceStub
 from bank.pix.v1.codes_pb2_grpc import PixCodesServiceStub
 from bank.pix.v1.keys_pb2_grpc import PixKeysServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
@@ -45,6 +46,7 @@ STUBS = (
     ("statements", StatementsServiceStub),
     ("support", SupportServiceStub),
     ("notifications", NotificationsServiceStub),
+    ("notifications", WebhooksServiceStub),
 )
 
 

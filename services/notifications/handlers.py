@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bank.accounts.v1 import events_pb2 as accounts
@@ -9,14 +10,15 @@ from bank.pix.v1 import events_pb2 as pix
 from bank.support.v1 import events_pb2 as support
 from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
-from bank.users.v1.users_pb2 import CODE_PURPOSE_PASSWORD_RESET
+from bank.users.v1.users_pb2 import CODE_PURPOSE_PASSWORD_RESET, Role
 from mesh.clock import now_us
 from mesh.db import UnitOfWork
 from mesh.events import Event, Projection, Reaction
+from mesh.events.webhooks import Webhooks
 from services import wire
 
 from . import store
-from .domain import Occasion
+from .domain import TOLD_OUTSIDE, Occasion
 
 
 async def on_user_registered(work: UnitOfWork, event: Event[users.UserRegistered]) -> None:
@@ -70,6 +72,46 @@ async def on_account_opened(work: UnitOfWork, event: Event[accounts.AccountOpene
     await store.add_owner(work, event.data.account_id, event.data.owner_id)
 
 
+async def on_membership_changed(work: UnitOfWork, event: Event[users.MembershipChanged]) -> None:
+    changed = event.data
+    role = Role.Name(changed.role).removeprefix("ROLE_").replace("UNSPECIFIED", "")
+    await store.set_role(work, changed.user_id, changed.company_id, role)
+
+
+async def post(work: UnitOfWork, event: Event[Any], posted: Webhooks) -> None:
+    """Has an event posted to the webhooks of the company that it concerns.
+
+    Accounts tell of an account first when it is opened: one that is not known then is the bank's.
+    """
+    if isinstance(event.data, accounts.AccountOpened):
+        await store.add_account(work, event.data.account_id, event.data.company_id)
+    _, service, _, name = event.type.split(".")
+    told = f"{service}.{name}"
+    account_id = getattr(event.data, TOLD_OUTSIDE[told])
+    find = store.company_of if service == "accounts" else store.known_company_of
+    company_id = await find(work, account_id) if account_id else ""
+    if company_id:
+        await posted.offer(work, event, company_id, told)
+
+
+def outside(posted: Webhooks) -> Reaction:
+    """The reaction that has events posted. The name is stored."""
+    told = (
+        accounts.AccountOpened,
+        accounts.AccountClosed,
+        accounts.EntryPosted,
+        accounts.HoldPlaced,
+        accounts.HoldReleased,
+        transfers.TransferCreated,
+        transfers.TransferCompleted,
+        transfers.TransferFailed,
+        transfers.TransferReversed,
+        pix.PixReceived,
+        pix.PixReceiptReturned,
+    )
+    return Reaction(name="webhooks", on=dict.fromkeys(told, partial(post, posted=posted)))
+
+
 def occasion(
     event: Event[Any], user_id: str, transfer_id: str = "", ticket_id: str = ""
 ) -> Occasion:
@@ -99,4 +141,7 @@ NOTIFY = Reaction(
 )
 OWNERS = Projection(
     name="owners", on={accounts.AccountOpened: on_account_opened}, tables=("owners",)
+)
+MEMBERS = Projection(
+    name="members", on={users.MembershipChanged: on_membership_changed}, tables=("members",)
 )

@@ -9,7 +9,9 @@ from sqlmodel import Field, SQLModel
 
 from mesh.db import Row, UnitOfWork, sql
 from mesh.errors import Transient
+from mesh.events import webhooks
 
+from . import domain
 from .domain import Kind, Mail, Message, Status
 
 
@@ -67,6 +69,23 @@ class OwnerRow(Table, table=True):
     user_id: str = Field(sa_type=Text)
 
 
+class AccountCompanyRow(Table, table=True):
+    __tablename__ = "account_companies"
+
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    company_id: str = Field(sa_type=Text)
+
+
+class MemberRow(Table, table=True):
+    """What a user may do for a company; the role is empty when it is nothing any more."""
+
+    __tablename__ = "members"
+
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    company_id: str = Field(primary_key=True, sa_type=Text)
+    role: str = Field(sa_type=Text)
+
+
 ADD_MESSAGE = sql(
     "INSERT INTO messages"
     " (id, event_id, user_id, kind, subject, body, transfer_id, created_at_us, status, ticket_id)"
@@ -99,6 +118,17 @@ ADD_OWNER = sql(
     " ON CONFLICT (account_id) DO NOTHING"
 )
 OWNER = sql("SELECT user_id FROM owners WHERE account_id = :account")
+
+ADD_COMPANY_ACCOUNT = sql(
+    "INSERT INTO account_companies (account_id, company_id) VALUES (:account, :company)"
+    " ON CONFLICT (account_id) DO NOTHING"
+)
+COMPANY = sql("SELECT company_id FROM account_companies WHERE account_id = :account")
+SET_ROLE = sql(
+    "INSERT INTO members (user_id, company_id, role) VALUES (:user, :company, :role)"
+    " ON CONFLICT (user_id, company_id) DO UPDATE SET role = excluded.role"
+)
+ROLES = sql("SELECT company_id, role FROM members WHERE user_id = :user AND role <> ''")
 
 
 async def send(work: UnitOfWork, message: Message) -> None:
@@ -175,6 +205,40 @@ async def owner_of(work: UnitOfWork, account_id: str) -> str:
         raise Transient("ACCOUNT_NOT_KNOWN_YET", "Nothing was heard of the account yet.")
     owner: str = row["user_id"]
     return owner
+
+
+async def add_account(work: UnitOfWork, account_id: str, company_id: str) -> None:
+    await work.execute(ADD_COMPANY_ACCOUNT, account=account_id, company=company_id)
+
+
+async def company_of(work: UnitOfWork, account_id: str) -> str:
+    """Gets an account's company; empty for an account of the bank's own, or one not known yet."""
+    row = await work.fetch_one(COMPANY, account=account_id)
+    return "" if row is None else str(row["company_id"])
+
+
+async def known_company_of(work: UnitOfWork, account_id: str) -> str:
+    """Gets a customer's company. Raises `Transient` when the account is not known here yet."""
+    company_id = await company_of(work, account_id)
+    if not company_id:
+        raise Transient("ACCOUNT_NOT_KNOWN_YET", "Nothing was heard of the account yet.")
+    return company_id
+
+
+async def set_role(work: UnitOfWork, user_id: str, company_id: str, role: str) -> None:
+    await work.execute(SET_ROLE, user=user_id, company=company_id, role=role)
+
+
+async def roles_of(work: UnitOfWork, user_id: str) -> dict[str, str]:
+    """Reads what a user may do, by company."""
+    return {row["company_id"]: row["role"] for row in await work.fetch_all(ROLES, user=user_id)}
+
+
+async def owned(work: UnitOfWork, webhook_id: str, user_id: str) -> webhooks.Webhook:
+    """Finds a webhook of one of the user's companies. Raises `NotFound`, `PermissionDenied`."""
+    webhook = await webhooks.get(work, webhook_id)
+    domain.must_own(await roles_of(work, user_id), webhook.owner)
+    return webhook
 
 
 def fold(address: str) -> str:

@@ -22,6 +22,19 @@ from __future__ import annotations
 from .addresses import Refusal, check_url
 from .deliverer import Webhooks
 from .schedule import Schedule
-from .store import Delivery, Webhook
+from .store import Delivery, Webhook, confirm, delete, deliveries, get, owned_by, rotate
 
-__all__ = ["Delivery", "Refusal", "Schedule", "Webhook", "Webhooks", "check_url"]
+__all__ = [
+    "Delivery",
+    "Refusal",
+    "Schedule",
+    "Webhook",
+    "Webhooks",
+    "check_url",
+    "confirm",
+    "delete",
+    "deliveries",
+    "get",
+    "owned_by",
+    "rotate",
+]

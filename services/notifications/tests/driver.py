@@ -20,7 +20,7 @@ from mesh.rpc.context import Outgoing, outgoing
 from services import wire
 from services.money import Money
 from services.notifications import handlers, store
-from services.notifications.api import NotificationsApi
+from services.notifications.api.messages import NotificationsApi
 from services.notifications.clients import MailboxMailer
 from services.notifications.saga import deliver
 

@@ -1,4 +1,4 @@
-"""Speaks `bank.notifications.v1`, and decides nothing."""
+"""Speaks `bank.notifications.v1.NotificationsService`, and decides nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mesh.chassis import Chassis
 from mesh.rpc import Context, caller
 from services import wire
 
-from . import store
-from .domain import PAGE_SIZE, Mail, Message
+from .. import store
+from ..domain import PAGE_SIZE, Mail, Message
 
 
 class NotificationsApi(NotificationsServiceServicer):

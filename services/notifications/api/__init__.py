@@ -1,0 +1,5 @@
+"""Speaks `bank.notifications.v1`, and decides nothing.
+
+messages           what people are told
+webhooks           what programs outside are told
+"""
