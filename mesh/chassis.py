@@ -20,6 +20,7 @@ from mesh.settings import Settings
 if TYPE_CHECKING:
     from mesh.checks import Check
     from mesh.events import Projection, Reaction
+    from mesh.events.backfill import Facts
     from mesh.saga.runner import Saga
 
 __all__ = ["Build", "Chassis", "Sagas", "Service"]
@@ -36,9 +37,10 @@ class Service:
     """A service: what it serves, what it hears, what it carries through.
 
     `api` are servicers, each registered under the contracts whose generated base class it has.
-    `checks` must always be true of its rows. `http` is an ASGI application, for the edge.
-    `background` are coroutines that run as long as the process; the end of one is the end of the
-    process.
+    `checks` must always be true of its rows. `facts` are those that it can tell again from its
+    tables, for readers whose stream has lost its beginning. `http` is an ASGI application, for the
+    edge. `background` are coroutines that run as long as the process; the end of one is the end of
+    the process.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Service:
     reactions: Sequence[Reaction] = ()
     sagas: Sequence[Saga[Any]] = ()
     checks: Sequence[Check] = ()
+    facts: Sequence[Facts] = ()
     http: Callable[..., Awaitable[None]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = ()
 

@@ -28,6 +28,7 @@ from mesh.rpc.policy import MethodPolicy
 from mesh.saga.runner import SagaRunner
 from mesh.settings import Settings
 from meshapi.v1 import options_pb2
+from meshapi.v1.backfill_pb2_grpc import BackfillServiceStub
 
 __all__ = ["Duties", "open_for"]
 
@@ -59,6 +60,7 @@ class Duties:
             streams=StreamSettings(replicas=settings.stream_replicas),
             instance=settings.instance_id,
         )
+        self._facts = service.facts
         # An edge neither tells nor hears.
         concerned = service.api or service.projections or service.reactions
         self._has_events = bool(settings.nats_url and concerned)
@@ -86,11 +88,12 @@ class Duties:
 
     def apis(self) -> list[object]:
         """What an operator may see and change of them."""
-        events = EventsApi(self._database, self._events, self._database_url)
+        events = EventsApi(self._database, self._events, self._database_url, self._facts)
         return [events, ChecksApi(self._checks)]
 
     async def start(self, chassis: Chassis) -> None:
         """Begins, and waits for nothing."""
+        self._events.owners = partial(chassis.stub, BackfillServiceStub)
         if self._has_events:
             await self._jetstream.start()
             await self._events.start()

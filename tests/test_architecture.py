@@ -20,7 +20,7 @@ NOT_SERVICES = {"__pycache__", "commands", "tests"}
 
 ALWAYS = {"__init__.py", "__main__.py", "app.py", "api.py", "tests"}
 SOMETIMES = {"domain.py", "saga.py", "projection.py", "store.py", "migrations"}
-SOMETIMES |= {"clients.py", "handlers.py", "tables.py", "checks.py"}
+SOMETIMES |= {"clients.py", "handlers.py", "tables.py", "checks.py", "facts.py"}
 # A rule or a table that has a name of its own, so that no module grows long.
 NAMED = {"credentials.py", "sandbox.py", "signing.py", "keys.py", "vault.py"}
 

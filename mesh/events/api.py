@@ -1,4 +1,6 @@
-"""Speaks `meshapi.v1.EventsService`: what an operator may see and change of a service's events."""
+"""Speaks `meshapi.v1.EventsService`, what an operator may see and change of a service's events, and
+`meshapi.v1.BackfillService`, what it tells again.
+"""
 
 # gRPC names its methods in CamelCase.
 # ruff: noqa: N802
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,9 +18,12 @@ from mesh.db import Database, Row
 from mesh.errors import FailedPrecondition, NotFound, Transient
 from mesh.rpc.context import Context
 from meshapi.v1 import events_pb2 as pb
+from meshapi.v1.backfill_pb2 import ListFactsRequest, ListFactsResponse
+from meshapi.v1.backfill_pb2_grpc import BackfillServiceServicer
 from meshapi.v1.events_pb2_grpc import EventsServiceServicer
 
 from . import deadletters
+from .backfill import Facts, tell_facts
 from .deadletters import Hand
 from .jetstream import ApiError
 from .loops import EventLoops
@@ -35,10 +40,17 @@ _KINDS: Final = {
 }
 
 
-class EventsApi(EventsServiceServicer):
+class EventsApi(EventsServiceServicer, BackfillServiceServicer):
     """Any process of a service may be asked: what it does, it does in the database."""
 
-    def __init__(self, database: Database, loops: EventLoops, database_url: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        loops: EventLoops,
+        database_url: str,
+        facts: Sequence[Facts] = (),
+    ) -> None:
+        self._facts = {each.of.DESCRIPTOR.full_name: each for each in facts}
         self._database = database
         self._loops = loops
         self._url = database_url
@@ -188,6 +200,12 @@ class EventsApi(EventsServiceServicer):
                 for each in found
             ]
         )
+
+    async def ListFacts(
+        self, request: ListFactsRequest, context: Context
+    ) -> AsyncIterator[ListFactsResponse]:
+        async for told in tell_facts(self._database, self._facts, request.types):
+            yield told
 
     async def _subscription(self, loop: ProjectionLoop | ReactionLoop) -> pb.Subscription:
         try:

@@ -21,6 +21,7 @@ from mesh.ids import new_id
 from observability import metrics
 
 from . import Projection, Reaction
+from .backfill import Owners
 from .backoff import Backoff
 from .control import SubscriptionSettings
 from .envelope import EventType
@@ -70,6 +71,8 @@ class EventLoops:
         retry_s: float = 0.1,
     ) -> None:
         self.service = service
+        self.owners: Owners | None = None
+        """Whom to ask for facts that a stream no longer has; nobody, if None."""
         self._database = database
         self._jetstream = jetstream
         self._subject = f"mesh.outbox.{service}"
@@ -168,6 +171,7 @@ class EventLoops:
             self.declared[subscription],
             service=self.service,
             url=database_url,
+            owners=self.owners,
         )
         async for progress in rebuild.run(connection):
             yield progress

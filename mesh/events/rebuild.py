@@ -6,27 +6,28 @@ far as the rows in use, the cursors are locked, the shadow reads the last events
 in one transaction what differs is exchanged. The rows in use are never empty and never half new;
 whoever reads sees what was before, or what is after.
 
-That needs the streams from their first event on: where a stream has dropped its oldest events,
-a rebuild is refused.
+Where a stream has dropped its oldest events, its owner tells the facts again (`backfill`), and the
+shadow reads on from where the stream ended before that, without what it was told already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from mesh.db import Database, UnitOfWork, sql
 from mesh.errors import FailedPrecondition, Transient
 from mesh.ids import new_id
 
-from . import Projection
+from . import Event, Projection
+from .backfill import Owners, facts_of
 from .jetstream import Connection, Jetstream
 from .lease import Lease
 from .projection import ProjectionLoop
-from .routes import routes_by_stream, wait_for_stream
+from .routes import Route, routes_by_stream, wait_for_stream
 from .shadow import Difference, shadow_of
 from .survey import count_after
 
@@ -43,6 +44,11 @@ _STREAM_S: Final = 5.0
 _NEAR: Final = 200
 
 _CURSORS = sql("SELECT stream, sequence FROM cursors WHERE projection = :projection")
+
+_BEGIN_AT = sql(
+    "INSERT INTO cursors (projection, stream, sequence) VALUES (:projection, :stream, :sequence)"
+    " ON CONFLICT (projection, stream) DO UPDATE SET sequence = excluded.sequence"
+)
 
 Cursors = dict[str, int]
 
@@ -70,6 +76,7 @@ class Rebuild:
         *,
         service: str,
         url: str,
+        owners: Owners | None = None,
     ) -> None:
         self._database = database
         self._jetstream = jetstream
@@ -80,25 +87,39 @@ class Rebuild:
         self._loops: list[ProjectionLoop] = []
         self._began_at: Cursors = {}
         self._replaced: set[str] = set()
+        self._owners = owners
+        self._cut: set[str] = set()
+        self._known: dict[tuple[str, str], int] = {}
+        self._through: Cursors = {}
         self._connection: Connection
 
     async def run(self, connection: Connection) -> AsyncIterator[Progress]:
         """Rebuilds, and tells how far it is now and then.
 
-        Raises `FailedPrecondition` if the streams do not begin at their first event, if another
-        rebuild of the projection runs, or if a handler fails; `Transient` if it cannot catch up.
-        Nothing has changed then.
+        Raises `FailedPrecondition` if a stream does not begin at its first event and its owner does
+        not tell what was before, if another rebuild of the projection runs, or if a handler fails;
+        `Transient` if it cannot catch up. Nothing has changed then.
         """
         self._connection = connection
         cursors = self._began_at = await self._cursors(self._database)
-        ends = {stream: await self._end_of(connection, stream) for stream in self._routes}
-        self._replaced = {stream for stream, end in ends.items() if cursors.get(stream, 0) > end}
+        ends: Cursors = {}
+        for stream in self._routes:
+            state = await self._state_of(connection, stream)
+            end = ends[stream] = state["last_seq"]
+            place = cursors.get(stream, 0)
+            if state["first_seq"] > 1:
+                self._cut.add(stream)
+            # The rows in use stand: at another stream, or before what was dropped.
+            if place > end or 0 < place < state["first_seq"] - 1:
+                self._replaced.add(stream)
         lease = Lease(self._database, f"rebuild {self._projection.name}", new_id())
         if not await lease.hold():
             raise FailedPrecondition("REBUILD_RUNS", "Another rebuild of the projection runs.")
         keeping = asyncio.create_task(lease.keep())
         try:
             await self._shadow.open()
+            for stream in self._cut:
+                await self._fill(stream, ends[stream])
             async for progress in self._build(ends, keeping):
                 yield progress
         finally:
@@ -107,19 +128,40 @@ class Rebuild:
             await self._shadow.drop()
             await lease.release()
 
-    async def _end_of(self, connection: Connection, stream: str) -> int:
+    async def _state_of(self, connection: Connection, stream: str) -> Cursors:
         try:
             async with asyncio.timeout(_STREAM_S):
-                state = await wait_for_stream(connection, stream)
+                state: Cursors = await wait_for_stream(connection, stream)
         except TimeoutError:
             raise Transient("NO_STREAM", f"There is no stream {stream} yet.") from None
-        if state["first_seq"] > 1:
+        if state["first_seq"] > 1 and self._owners is None:
             raise FailedPrecondition(
                 "STREAM_TRUNCATED",
                 f"{stream} begins at {state['first_seq']}: what was before cannot be built again.",
             )
-        end: int = state["last_seq"]
-        return end
+        return state
+
+    async def _fill(self, stream: str, end: int) -> None:
+        """Fills the shadow with what the owner of a stream tells, up to the end of the stream."""
+        assert self._owners is not None
+        async for page, through in facts_of(self._owners, stream, self._routes[stream]):
+            await self._shadow.database.transact(_apply, page)
+            for _, event in page:
+                self._known[event.type, event.key] = event.version
+            if through is not None:
+                self._through[stream] = max(through, end)
+        if stream not in self._through:
+            raise Transient("BACKFILL_CUT_OFF", f"The owner of {stream} did not come to an end.")
+        await self._shadow.database.transact(_begin_at, self._projection.name, stream, end)
+
+    def _unknown(self, route: Route) -> Route:
+        """Has a route leave out what the owner has told already."""
+
+        async def handle(work: UnitOfWork, event: Event[Any]) -> None:
+            if not 0 < event.version <= self._known.get((event.type, event.key), 0):
+                await route.handle(work, event)
+
+        return replace(route, handle=handle)
 
     async def _build(self, ends: Cursors, keeping: asyncio.Task[None]) -> AsyncIterator[Progress]:
         total, told_at = sum(ends.values()), 0.0
@@ -150,7 +192,7 @@ class Rebuild:
                 service=self._service,
                 name=self._projection.name,
                 stream=stream,
-                routes=routes,
+                routes={name: self._unknown(route) for name, route in routes.items()},
                 is_observed=False,
             )
             for stream, routes in self._routes.items()
@@ -172,12 +214,21 @@ class Rebuild:
         for stream, place in live.items():
             reached = shadow.get(stream, 0)
             if stream in self._replaced:
-                subjects = [route.kind.subjects for route in self._routes[stream].values()]
-                if await count_after(self._connection, stream, reached, subjects):
-                    return False
-            elif reached < max(place - within, self._began_at.get(stream, 0)):
+                is_level = not await self._has_more(stream, reached)
+            else:
+                least = max(place - within, self._began_at.get(stream, 0))
+                is_level = reached >= least and await self._is_past(stream, min(place, reached))
+            if not is_level:
                 return False
         return True
+
+    async def _is_past(self, stream: str, reached: int) -> bool:
+        """Whether what the owner has told will not come again to whoever has reached a place."""
+        return reached >= self._through.get(stream, 0) or not await self._has_more(stream, reached)
+
+    async def _has_more(self, stream: str, reached: int) -> bool:
+        subjects = [route.kind.subjects for route in self._routes[stream].values()]
+        return await count_after(self._connection, stream, reached, subjects) > 0
 
     async def _read_of(self, ends: Cursors) -> int:
         shadow = await self._of_shadow()
@@ -208,6 +259,15 @@ class Rebuild:
 async def _fetch_cursors(work: UnitOfWork, projection: str) -> Cursors:
     rows = await work.fetch_all(_CURSORS, projection=projection)
     return {row["stream"]: row["sequence"] for row in rows}
+
+
+async def _apply(work: UnitOfWork, page: Sequence[tuple[Route, Event[Any]]]) -> None:
+    for route, event in page:
+        await route.handle(work, event)
+
+
+async def _begin_at(work: UnitOfWork, projection: str, stream: str, sequence: int) -> None:
+    await work.execute(_BEGIN_AT, projection=projection, stream=stream, sequence=sequence)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 from mesh.chassis import Chassis, Service
 
-from . import handlers, store
+from . import facts, handlers, store
 from .api import AccountsApi, LedgerApi
 from .checks import checks
 from .domain.books import Recent
@@ -21,5 +21,6 @@ def build(chassis: Chassis) -> Service:
         projections=[handlers.MEMBERS],
         reactions=[handlers.OPENING],
         checks=checks(chassis, recent),
+        facts=facts.FACTS,
         background=[partial(handlers.release_expired_holds, chassis, counter)],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mesh.chassis import Chassis, Service
 
+from . import facts
 from .api import CompaniesApi, HoldersApi, StaffApi, TokenExchangeApi, TokenKeysApi, UsersApi
 from .credentials import Argon2Settings, Passwords
 from .vault import Vault, VaultSettings
@@ -31,4 +32,5 @@ def build(chassis: Chassis) -> Service:
             tokens,
             TokenExchangeApi(chassis, tokens),
         ],
+        facts=facts.FACTS,
     )

@@ -13,6 +13,7 @@ from mesh.chassis import Service
 from mesh.db import Database, UnitOfWork
 from mesh.events import Event, Projection, Reaction
 from mesh.events.api import EventsApi
+from mesh.events.backfill import Facts
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
 from mesh.process import handlers_of
@@ -22,6 +23,7 @@ from mesh.rpc.server import make_server
 from mesh.settings import Settings
 from mesh.testing.tokens import TokenMint
 from meshapi.v1 import events_pb2 as pb
+from meshapi.v1.backfill_pb2_grpc import BackfillServiceStub
 from meshapi.v1.events_pb2_grpc import EventsServiceStub
 
 from .contract import OrderPlaced
@@ -68,11 +70,12 @@ async def a_shop(
     projections: Sequence[Projection] = (COUNTED,),
     *,
     url: str = "",
+    facts: Sequence[Facts] = (),
 ) -> AsyncIterator[Shop]:
     loops = EventLoops(
         database, jetstream, "shop", projections, reactions, publishes=[OrderPlaced], retry_s=0.002
     )
-    api = EventsApi(database, loops, url)
+    api = EventsApi(database, loops, url, facts)
     handlers = handlers_of(
         Service(name="shop", api=[api]),
         Settings(service="shop"),
@@ -91,7 +94,11 @@ async def a_shop(
         )
 
     channels = [as_workload("operator"), as_workload("bff")]
-    stubs = [make_stub(EventsServiceStub, "shop", each) for each in channels]
+    if facts:
+        reader = as_workload("reader")
+        channels.append(reader)
+        loops.owners = lambda service: make_stub(BackfillServiceStub, service, reader)
+    stubs = [make_stub(EventsServiceStub, "shop", each) for each in channels[:2]]
     await loops.start()
     try:
         yield Shop(database, loops, *stubs)
