@@ -78,8 +78,68 @@ def register(app: typer.Typer, project: Project) -> None:
         desk.learn()
         print_json(with_nats(desk.running, lambda nats: _show(nats, stream.upper(), sequence)))
 
+    _register_listeners(events, project)
     _register_steering(events, project)
     _register_mending(events, project)
+
+
+def _register_listeners(events: typer.Typer, project: Project) -> None:
+    @events.command()
+    def consumers(
+        service: Annotated[str, typer.Argument(help="Only its own, if given.")] = "",
+        output: Json = Output.TABLE,
+    ) -> None:
+        """Show who listens to which events, and how."""
+        found = [
+            each
+            for each in _survey(Desk(project))[0]
+            if not service or each["subscription"].startswith(f"{service}-")
+        ]
+        if output is Output.JSON:
+            print_json({"subscriptions": found})
+            return
+        columns = ("SUBSCRIPTION", "KIND", "STREAM", "EVENTS", "AT ONCE", "REDELIVERED", "")
+        print_table(
+            columns,
+            [
+                (
+                    each["subscription"],
+                    each["kind"],
+                    each["stream"],
+                    " ".join(name.rpartition(".")[2] for name in each["types"]),
+                    each["concurrency"],
+                    each["redelivered"],
+                    each["problem"],
+                )
+                for each in found
+            ],
+        )
+
+    @events.command()
+    def lag(
+        most: Annotated[
+            int, typer.Option("--max", min=0, help="Exit with 1 where more events wait.")
+        ] = 2**63 - 1,
+        output: Json = Output.TABLE,
+    ) -> None:
+        """Show how many events wait: to be heard, and to be told; the most first."""
+        subscriptions, outboxes = _survey(Desk(project))
+        found = [
+            {"where": each["subscription"], "stream": each["stream"], "waiting": each["lag"]}
+            for each in subscriptions
+        ]
+        found += [
+            {"where": f"outbox of {each['service']}", "stream": "", "waiting": each.get("unsent")}
+            for each in outboxes
+        ]
+        # What cannot be asked is the worst.
+        found.sort(key=lambda each: (each["waiting"] is not None, -(each["waiting"] or 0)))
+        if output is Output.JSON:
+            print_json({"waiting": found})
+        else:
+            print_table(("WHERE", "STREAM", "WAITING"), [list(each.values()) for each in found])
+        is_late = any(each["waiting"] is None or each["waiting"] > most for each in found)
+        raise typer.Exit(1 if is_late else 0)
 
 
 def _register_mending(events: typer.Typer, project: Project) -> None:
@@ -179,9 +239,15 @@ def _projections(desk: Desk, service: str) -> list[str]:
 
 
 def _overview(desk: Desk) -> dict[str, Any]:
+    streams = with_nats(desk.running, _streams)
+    subscriptions, outboxes = _survey(desk)
+    return {"streams": streams, "subscriptions": subscriptions, "outboxes": outboxes}
+
+
+def _survey(desk: Desk) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Asks every service what it listens to, and what it has yet to tell."""
     from meshapi.v1 import events_pb2 as pb
 
-    streams = with_nats(desk.running, _streams)
     subscriptions: list[dict[str, Any]] = []
     outboxes: list[dict[str, Any]] = []
     for service in desk.project.services:
@@ -204,7 +270,7 @@ def _overview(desk: Desk) -> dict[str, Any]:
                 "problem": size.problem,
             }
         )
-    return {"streams": streams, "subscriptions": subscriptions, "outboxes": outboxes}
+    return subscriptions, outboxes
 
 
 def _subscription(found: Any) -> dict[str, Any]:

@@ -57,6 +57,10 @@ async def test_events_can_be_seen_and_what_is_personal_is_masked(
     lines = [each for each in found["subscriptions"] if each["subscription"] == "statements-lines"]
     assert {each["kind"] for each in lines} == {"projection"}
 
+    mine = json.loads(await typed(bank, "consumers", "statements", "--output", "json"))
+    assert {each["subscription"] for each in mine["subscriptions"]} == {"statements-lines"}
+    await typed(bank, "lag", "--max", "1000")
+
     subject = f"bank.accounts.v1.EntryPosted.{customer.account_id}"
     told = json.loads(await typed(bank, "tail", subject, "-n", "1", "--output", "json"))
     assert told["data"]["amount"]["minorUnits"] == 1_000
