@@ -4,6 +4,7 @@ convert       messages ⇄ JSON, compiled once per message type
 binding       which method answers which verb and path, read from the descriptors
 problem       errors as `application/problem+json` (RFC 9457)
 edge          the ASGI application: one request to one call
+streams       files in pieces, and server-sent events
 openapi       the OpenAPI document of the same bindings
 mount         the whole of it for a list of stubs
 """

@@ -25,6 +25,8 @@ class Binding:
     has_body: bool
     method: MethodDescriptor
     policy: options_pb2.Policy
+    # The field of a response that is the body of the HTTP response, where it is a file.
+    file_field: str = ""
 
     @property
     def creates(self) -> bool:
@@ -59,6 +61,21 @@ def bindings(services: Iterable[ServiceDescriptor], *, with_sandbox: bool) -> It
             verb = rule.WhichOneof("pattern")
             if verb is None or (policy.sandbox and not with_sandbox):
                 continue
-            if rule.body not in ("", "*") or rule.response_body or rule.additional_bindings:
+            if rule.body not in ("", "*") or rule.additional_bindings or method.client_streaming:
                 raise TypeError(f"{method.full_name}: only a whole body and one binding are served")
-            yield Binding(verb.upper(), getattr(rule, verb), rule.body == "*", method, policy)
+            yield Binding(
+                verb.upper(),
+                getattr(rule, verb),
+                rule.body == "*",
+                method,
+                policy,
+                _file_field(method, rule.response_body),
+            )
+
+
+def _file_field(method: MethodDescriptor, name: str) -> str:
+    field = method.output_type.fields_by_name.get(name)
+    body = field.message_type.full_name if field is not None and field.message_type else ""
+    if name and (body != "google.api.HttpBody" or not method.server_streaming):
+        raise TypeError(f"{method.full_name}: a response body is a stream of google.api.HttpBody")
+    return name

@@ -36,6 +36,7 @@ from mesh.ids import new_id
 from mesh.rest.binding import Binding
 from mesh.rest.convert import fill, fill_from_text, to_json
 from mesh.rest.problem import MEDIA_TYPE, Problem, problem_of
+from mesh.rest.streams import answer_with_stream, resume
 from mesh.rpc.consistency import read_token, write_token
 from mesh.rpc.context import REASON_KEY, Outgoing, outgoing
 from meshapi.v1 import options_pb2
@@ -60,6 +61,7 @@ TOKEN_HEADER = "Consistency-Token"  # noqa: S105
 NAME_TWICE = "a name is given twice"
 UNROUTED = {404: "ROUTE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
+# A stub's method: of one answer, or of a stream of them (`mesh.rest.streams`).
 Call = Callable[[Message], Awaitable[Message]]
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -222,6 +224,9 @@ def _bound(binding: Binding, call: Call) -> Answer:
             if "prefer" in request.headers:
                 headers["Preference-Applied"] = f"wait={seconds}"
         async with as_user(request) if needs_user else _as_nobody() as out:
+            if binding.method.server_streaming:
+                resume(request, message)
+                return await answer_with_stream(binding, call, message)
             answered = await call(message)
         if out.replayed:
             headers["Idempotent-Replayed"] = "true"

@@ -83,9 +83,7 @@ def _operation(binding: Binding, schemas: dict[str, Schema]) -> Schema:
         "responses": {
             "201" if binding.creates else "200": {
                 "description": "Done.",
-                "content": {
-                    "application/json": {"schema": _message(binding.method.output_type, schemas)}
-                },
+                "content": _content(binding, schemas),
             },
             "default": {
                 "description": "A problem (RFC 9457).",
@@ -105,6 +103,14 @@ def _operation(binding: Binding, schemas: dict[str, Schema]) -> Schema:
     if binding.policy.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF):
         operation["security"] = [{"bearer": list(binding.policy.scopes)}]
     return operation
+
+
+def _content(binding: Binding, schemas: dict[str, Schema]) -> Schema:
+    if binding.file_field:
+        return {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    if binding.method.server_streaming:
+        return {"text/event-stream": {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": _message(binding.method.output_type, schemas)}}
 
 
 def _path_fields(binding: Binding) -> list[str]:

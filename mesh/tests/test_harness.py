@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ class Statements(StatementsServiceServicer):
         asked = pb.DescribeAccountRequest(account_id=account_id, user_id=user.user_id)
         answer = await self.accounts.DescribeAccount(asked)
         return statements_pb2.GetStatementResponse(next_page_token=answer.company_id)
+
+    ListMonths = GetStatement
+
+    async def WatchEvents(self, request: Any, context: Context) -> AsyncIterator[Any]:
+        yield await self.GetStatement(request, context)
+
+    ExportStatement = WatchEvents
 
 
 def build(chassis: Chassis) -> Service:

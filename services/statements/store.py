@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 from mesh.db import Row, UnitOfWork, sql
 from services.money import Money
 
-from .domain import Line, Page, Query
+from .domain import Line, Month, Page, Period, Query, months_of
 from .projection import Account, Reader
 
 
@@ -89,7 +89,40 @@ REACHED = sql(
 LINES = sql(
     "SELECT * FROM lines WHERE account_id = :account AND version < :before"
     " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us"
+    " AND (:direction = 0 OR minor_units * :direction > 0)"
+    " AND (:search = '' OR LOWER(counterparty || ' ' || description) LIKE :search ESCAPE '!')"
     " ORDER BY version DESC LIMIT :size"
+)
+PERIOD = sql(
+    "SELECT accounts.company_id, MAX(lines.version) AS version, MAX(lines.currency) AS currency,"
+    " MAX(CASE WHEN lines.occurred_at_us < :from_us THEN lines.version END) AS before"
+    " FROM accounts JOIN readers ON readers.company_id = accounts.company_id"
+    " LEFT JOIN lines ON lines.account_id = accounts.account_id"
+    " AND lines.occurred_at_us < :to_us"
+    " WHERE accounts.account_id = :account AND readers.user_id = :user AND readers.may_read"
+    " GROUP BY accounts.company_id"
+)
+COUNT = sql(
+    "SELECT COUNT(*) AS number FROM lines WHERE account_id = :account"
+    " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us AND version <= :until"
+)
+LINES_OF_PERIOD = sql(
+    "SELECT * FROM lines WHERE account_id = :account AND version > :after AND version <= :until"
+    " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us ORDER BY version LIMIT :size"
+)
+SUMS = sql(
+    "SELECT COUNT(*) AS entries,"
+    " CAST(COALESCE(SUM(CASE WHEN minor_units > 0 THEN minor_units ELSE 0 END), 0) AS BIGINT)"
+    " AS received,"
+    " CAST(COALESCE(SUM(CASE WHEN minor_units < 0 THEN -minor_units ELSE 0 END), 0) AS BIGINT)"
+    " AS spent FROM lines WHERE account_id = :account"
+    " AND occurred_at_us >= :from_us AND occurred_at_us < :to_us"
+)
+HEARD = sql(
+    "SELECT accounts.account_id, MAX(lines.version) AS version"
+    " FROM readers JOIN accounts ON accounts.company_id = readers.company_id"
+    " LEFT JOIN lines ON lines.account_id = accounts.account_id"
+    " WHERE readers.user_id = :user AND readers.may_read GROUP BY accounts.account_id"
 )
 LINE = sql("SELECT * FROM lines WHERE account_id = :account AND version = :version")
 LINES_FROM = sql(
@@ -100,6 +133,10 @@ LAST_LINES = sql(
     "SELECT lines.* FROM (SELECT account_id, MAX(version) AS version FROM lines"
     " WHERE account_id > :after GROUP BY account_id ORDER BY account_id LIMIT :size) AS last"
     " JOIN lines USING (account_id, version) ORDER BY account_id"
+)
+LINES_AFTER = sql(
+    "SELECT * FROM lines WHERE account_id = :account AND version > :after"
+    " ORDER BY version LIMIT :size"
 )
 PAGE_SECRET = sql("SELECT secret FROM page_secrets WHERE number = 1")
 
@@ -147,15 +184,108 @@ async def find_page(work: UnitOfWork, query: Query) -> Page | None:
         before=query.before,
         from_us=query.from_us,
         to_us=query.to_us,
+        direction=query.direction,
+        search=_pattern(query.search),
         size=query.size + 1,
     )
     lines = [to_line(row) for row in rows[: query.size]]
     return Page(lines, has_more=len(rows) > query.size, as_of_version=reached["version"] or 0)
 
 
+def _pattern(words: str) -> str:
+    """Writes what SQL's LIKE finds words by; "" finds everything."""
+    escaped = words.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%" if words else ""
+
+
+async def find_period(
+    work: UnitOfWork, user_id: str, account_id: str, from_us: int, to_us: int
+) -> Period | None:
+    """Reads what a statement for a time begins with. None if the user may not read the account."""
+    found = await work.fetch_one(
+        PERIOD, user=user_id, account=account_id, from_us=from_us, to_us=to_us
+    )
+    if found is None:
+        return None
+    before = await find_line(work, account_id, found["before"]) if found["before"] else None
+    opening = before.balance_after if before else Money(0, found["currency"] or "BRL")
+    return Period(
+        account_id=account_id,
+        company_id=found["company_id"],
+        from_us=from_us,
+        to_us=to_us,
+        opening=opening,
+        until_version=found["version"] or 0,
+    )
+
+
+async def count_lines(work: UnitOfWork, period: Period) -> int:
+    row = await work.fetch_one(
+        COUNT,
+        account=period.account_id,
+        from_us=period.from_us,
+        to_us=period.to_us,
+        until=period.until_version,
+    )
+    return int(row["number"]) if row else 0
+
+
+async def lines_of(work: UnitOfWork, period: Period, after: int, size: int) -> list[Line]:
+    """Reads lines of a time, the oldest first, after a version."""
+    rows = await work.fetch_all(
+        LINES_OF_PERIOD,
+        account=period.account_id,
+        after=after,
+        until=period.until_version,
+        from_us=period.from_us,
+        to_us=period.to_us,
+        size=size,
+    )
+    return [to_line(row) for row in rows]
+
+
+async def find_months(
+    work: UnitOfWork, user_id: str, account_id: str, year: int, now_us: int
+) -> list[Month] | None:
+    """Sums up the months of a year that have begun, the newest first, from the first entry on."""
+    months: list[Month] = []
+    for name, from_us, to_us in months_of(year, now_us):
+        period = await find_period(work, user_id, account_id, from_us, to_us)
+        if period is None:
+            return None
+        sums = await work.fetch_one(SUMS, account=account_id, from_us=from_us, to_us=to_us)
+        assert sums is not None, "a sum has a row"
+        if not period.until_version:
+            continue
+        currency = period.opening.currency
+        months.append(
+            Month(
+                month=name,
+                opening=period.opening,
+                received=Money(sums["received"], currency),
+                spent=Money(sums["spent"], currency),
+                entries=sums["entries"],
+                closed=to_us <= now_us,
+            )
+        )
+    return months[::-1]
+
+
+async def reached_by(work: UnitOfWork, user_id: str) -> dict[str, int]:
+    """Tells the last version of each account that a user may read."""
+    rows = await work.fetch_all(HEARD, user=user_id)
+    return {row["account_id"]: row["version"] or 0 for row in rows}
+
+
 async def find_line(work: UnitOfWork, account_id: str, version: int) -> Line | None:
     row = await work.fetch_one(LINE, account=account_id, version=version)
     return to_line(row) if row else None
+
+
+async def lines_after(work: UnitOfWork, account_id: str, after: int, size: int) -> list[Line]:
+    """Reads lines of an account, the oldest first, after a version."""
+    rows = await work.fetch_all(LINES_AFTER, account=account_id, after=after, size=size)
+    return [to_line(row) for row in rows]
 
 
 async def lines_from(work: UnitOfWork, account_id: str, version: int, size: int) -> list[Line]:

@@ -21,6 +21,7 @@ from services import wire
 from services.money import Money
 from services.statements import handlers, store
 from services.statements.api import StatementsApi
+from services.statements.clients import Holders
 from services.statements.domain import Arrivals
 
 VERSIONS = Path(store.__file__).parent / "migrations"
@@ -42,7 +43,7 @@ class Statements:
         self.database = database
         self.arrivals = Arrivals()
         # Of what a chassis gives, the door needs the one that the database has too.
-        self.api = StatementsApi(cast(Chassis, database), self.arrivals)
+        self.api = StatementsApi(cast(Chassis, database), self.arrivals, cast(Holders, None))
         self.projection = handlers.lines(self.arrivals)
         self.owner, self.company, self.account = new_id(), new_id(), new_id()
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
 from bank.accounts.v1 import events_pb2 as ledger
@@ -91,3 +92,64 @@ async def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(InvalidArgument), statements.signed_in(OWNER):
         await bff.GetStatement(pb.GetStatementRequest(**asked))
+
+
+async def pieces(call: Any) -> list[Any]:
+    return [piece async for piece in call]
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type", "begins"),
+    [
+        (pb.STATEMENT_FORMAT_OFX, "application/x-ofx", b"OFXHEADER:100"),
+        (pb.STATEMENT_FORMAT_CSV, "text/csv; charset=utf-8", "\ufeffData;".encode()),
+        (pb.STATEMENT_FORMAT_PDF, "application/pdf", b"%PDF-"),
+    ],
+)
+async def test_a_statement_is_written_as_a_file(
+    statements: Running, form: Any, media_type: str, begins: bytes
+) -> None:
+    stub: Any = statements.stub(StatementsServiceStub)
+    with statements.signed_in(OWNER):
+        told = await pieces(
+            stub.ExportStatement(pb.ExportStatementRequest(account_id=ACCOUNT, format=form))
+        )
+
+    assert {piece.body.content_type for piece in told} == {media_type}
+    assert b"".join(piece.body.data for piece in told).startswith(begins)
+
+
+async def test_only_readers_get_a_file(statements: Running) -> None:
+    stub: Any = statements.stub(StatementsServiceStub)
+    request = pb.ExportStatementRequest(account_id=ACCOUNT, format=pb.STATEMENT_FORMAT_CSV)
+    with pytest.raises(grpc.aio.AioRpcError) as foreign, statements.signed_in(new_id()):
+        await pieces(stub.ExportStatement(request))
+
+    assert foreign.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_listener_hears_each_new_line_and_goes_on_where_it_stopped(
+    statements: Running,
+) -> None:
+    stub: Any = statements.stub(StatementsServiceStub)
+    with statements.signed_in(OWNER):
+        first = stub.WatchEvents(pb.WatchEventsRequest(), timeout=30)
+        hearing = aiter(first)
+        assert (await anext(hearing)).event_id == f"{ACCOUNT}:3"
+        await statements.tell(posted(4), version=4)
+        told = await anext(hearing)
+        while not told.HasField("statement_line"):
+            told = await anext(hearing)
+        first.cancel()
+        await statements.tell(posted(5), version=5)
+        again = stub.WatchEvents(pb.WatchEventsRequest(last_event_id=f"{ACCOUNT}:2"), timeout=30)
+        missed = []
+        async for each in again:
+            if each.HasField("statement_line"):
+                missed.append(each.statement_line.entry.version)
+            if missed[-1:] == [5]:
+                break
+        again.cancel()
+
+    assert (told.statement_line.account_id, told.statement_line.entry.version) == (ACCOUNT, 4)
+    assert missed == [3, 4, 5]

@@ -4,13 +4,18 @@ import asyncio
 
 import pytest
 
+from bank.statements.v1 import statements_pb2 as pb
 from mesh.errors import InvalidArgument, NotFound
 from mesh.ids import new_id
 from mesh.testing.waiting import eventually
 from services import wire
-from services.statements import api
+from services.statements import api, store
+from services.statements.domain import months_of
 
 from .driver import BEGINNING_US, SECOND_US, Statements
+
+# The first of December 2026 has just begun in Brazil.
+MIDNIGHT_US = 1_796_094_000_000_000
 
 
 async def test_a_line_says_what_the_entry_said(statements: Statements) -> None:
@@ -191,3 +196,69 @@ async def test_a_version_that_does_not_come_is_not_waited_for_for_ever(
     assert (await statements.get(after_version=99)).as_of_version == 1
     with pytest.raises(NotFound):
         await statements.get(new_id(), after_version=99)
+
+
+async def test_lines_are_found_by_words_and_by_direction(statements: Statements) -> None:
+    odd = statements.posted(4)
+    odd.description, odd.counterparty = "100% da Farinha_x", "MOINHO"
+    odd.amount.minor_units = -50
+    await statements.post(1, 2, 3)
+    await statements.apply(odd)
+
+    assert await statements.versions(search="moinho") == [4]
+    assert await statements.versions(search="100% da") == [4]
+    assert await statements.versions(search="a%farinha") == []
+    assert await statements.versions(search="aluguel") == [3, 2, 1]
+    assert await statements.versions(direction=pb.DIRECTION_OUT) == [4]
+    assert await statements.versions(direction=pb.DIRECTION_IN, search="banco") == [3, 2, 1]
+
+
+async def test_a_page_token_is_good_for_the_same_search_alone(statements: Statements) -> None:
+    await statements.post(1, 2, 3)
+    first = await statements.get(page_size=1, search="aluguel")
+
+    with pytest.raises(InvalidArgument, match="page token"):
+        await statements.get(page_size=1, search="outro", page_token=first.next_page_token)
+
+
+async def test_months_follow_one_another(statements: Statements) -> None:
+    begins = {name: start for name, start, _ in months_of(2026, MIDNIGHT_US)}
+    balance = 0
+    for version, (month, units) in enumerate(
+        [("2026-09", 500), ("2026-09", -100), ("2026-10", 1), ("2026-11", -401)], 1
+    ):
+        line, balance = statements.posted(version), balance + units
+        line.amount.minor_units, line.balance_after.minor_units = units, balance
+        line.occurred_at.CopyFrom(wire.timestamp(begins[month]))
+        await statements.apply(line)
+
+    months = await statements.database.read(
+        store.find_months, statements.owner, statements.account, 0, MIDNIGHT_US
+    )
+
+    assert months is not None
+    assert [
+        (each.month, each.opening.minor_units, each.closing.minor_units, each.entries, each.closed)
+        for each in months
+    ] == [
+        ("2026-12", 0, 0, 0, False),
+        ("2026-11", 401, 0, 1, True),
+        ("2026-10", 400, 401, 1, True),
+        ("2026-09", 0, 400, 2, True),
+    ]
+    assert (months[-1].received.minor_units, months[-1].spent.minor_units) == (500, 100)
+    assert (
+        await statements.database.read(
+            store.find_months, new_id(), statements.account, 0, MIDNIGHT_US
+        )
+        is None
+    )
+
+
+def test_a_month_begins_at_midnight_in_brazil() -> None:
+    [(name, start, end), *_] = months_of(2026, MIDNIGHT_US)
+    assert name == "2026-01"
+    assert start == 1_767_236_400_000_000  # 03:00 UTC
+    assert end - start == 31 * 86_400_000_000
+    assert months_of(2027, MIDNIGHT_US) == []
+    assert len(months_of(2025, MIDNIGHT_US)) == 12

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from bank.money.v1 import money_pb2 as bank_dot_money_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bank/statements/v1/statements.proto\x12\x12\x62\x61nk.statements.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\x81\x02\n\x0eStatementEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x13\n\x0btransfer_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x19\n\x0c\x63ounterparty\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x08 \x01(\x03\"\xfc\x01\n\x13GetStatementRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\tfrom_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x66rom\x12/\n\x07to_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02to\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12%\n\rafter_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x61\x66ter\"{\n\x14GetStatementResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".bank.statements.v1.StatementEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\ras_of_version\x18\x03 \x01(\x03\x32\xb1\x01\n\x11StatementsService\x12\x9b\x01\n\x0cGetStatement\x12\'.bank.statements.v1.GetStatementRequest\x1a(.bank.statements.v1.GetStatementResponse\"8\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x03\x10\x02\x82\xd3\xe4\x93\x02%\x12#/v1/accounts/{account_id}/statementb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#bank/statements/v1/statements.proto\x12\x12\x62\x61nk.statements.v1\x1a\x19\x62\x61nk/money/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\x81\x02\n\x0eStatementEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x13\n\x0btransfer_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12+\n\rbalance_after\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x19\n\x0c\x63ounterparty\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x03\x80\x01\x01\x12/\n\x0boccurred_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x08 \x01(\x03\"\xd4\x02\n\x13GetStatementRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\tfrom_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x66rom\x12/\n\x07to_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02to\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12%\n\rafter_version\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x61\x66ter\x12\x1a\n\x06search\x18\x07 \x01(\tB\n\x80\x01\x01\xbaH\x04r\x02\x18\x64\x12:\n\tdirection\x18\x08 \x01(\x0e\x32\x1d.bank.statements.v1.DirectionB\x08\xbaH\x05\x82\x01\x02\x10\x01\"{\n\x14GetStatementResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".bank.statements.v1.StatementEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\ras_of_version\x18\x03 \x01(\x03\"\xdd\x01\n\x16\x45xportStatementRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\tfrom_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x66rom\x12/\n\x07to_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02to\x12?\n\x06\x66ormat\x18\x04 \x01(\x0e\x32#.bank.statements.v1.StatementFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"U\n\x17\x45xportStatementResponse\x12\'\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyB\x03\x80\x01\x01\x12\x11\n\tfile_name\x18\x02 \x01(\t\"K\n\x11ListMonthsRequest\x12\x1c\n\naccount_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x04year\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00\"?\n\x12ListMonthsResponse\x12)\n\x06months\x18\x01 \x03(\x0b\x32\x19.bank.statements.v1.Month\"\xe2\x01\n\x05Month\x12\r\n\x05month\x18\x01 \x01(\t\x12-\n\x0fopening_balance\x18\x02 \x01(\x0b\x32\x14.bank.money.v1.Money\x12&\n\x08received\x18\x03 \x01(\x0b\x32\x14.bank.money.v1.Money\x12#\n\x05spent\x18\x04 \x01(\x0b\x32\x14.bank.money.v1.Money\x12-\n\x0f\x63losing_balance\x18\x05 \x01(\x0b\x32\x14.bank.money.v1.Money\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\x05\x12\x0e\n\x06\x63losed\x18\x07 \x01(\x08\"5\n\x12WatchEventsRequest\x12\x1f\n\rlast_event_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"m\n\x13WatchEventsResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12;\n\x0estatement_line\x18\x02 \x01(\x0b\x32!.bank.statements.v1.StatementLineH\x00\x42\x07\n\x05\x65vent\"V\n\rStatementLine\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x31\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\".bank.statements.v1.StatementEntry*K\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44IRECTION_IN\x10\x01\x12\x11\n\rDIRECTION_OUT\x10\x02*\x81\x01\n\x0fStatementFormat\x12 \n\x1cSTATEMENT_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14STATEMENT_FORMAT_OFX\x10\x01\x12\x18\n\x14STATEMENT_FORMAT_CSV\x10\x02\x12\x18\n\x14STATEMENT_FORMAT_PDF\x10\x03\x32\x8c\x05\n\x11StatementsService\x12\x9b\x01\n\x0cGetStatement\x12\'.bank.statements.v1.GetStatementRequest\x1a(.bank.statements.v1.GetStatementResponse\"8\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x03\x10\x02\x82\xd3\xe4\x93\x02%\x12#/v1/accounts/{account_id}/statement\x12\xb5\x01\n\x0f\x45xportStatement\x12*.bank.statements.v1.ExportStatementRequest\x1a+.bank.statements.v1.ExportStatementResponse\"G\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x1e\x10\x02\x30\x14\x82\xd3\xe4\x93\x02\x32\x12*/v1/accounts/{account_id}/statement:exportb\x04\x62ody0\x01\x12\x9c\x01\n\nListMonths\x12%.bank.statements.v1.ListMonthsRequest\x1a&.bank.statements.v1.ListMonthsResponse\"?\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x03\x10\x02\x82\xd3\xe4\x93\x02,\x12*/v1/accounts/{account_id}/statement/months\x12\x81\x01\n\x0bWatchEvents\x12&.bank.statements.v1.WatchEventsRequest\x1a\'.bank.statements.v1.WatchEventsResponse\"\x1f\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08<\x10\x02\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,14 +49,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATEMENTREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_GETSTATEMENTREQUEST'].fields_by_name['after_version']._loaded_options = None
   _globals['_GETSTATEMENTREQUEST'].fields_by_name['after_version']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['search']._loaded_options = None
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['search']._serialized_options = b'\200\001\001\272H\004r\002\030d'
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['direction']._loaded_options = None
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['direction']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['format']._loaded_options = None
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['format']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_EXPORTSTATEMENTRESPONSE'].fields_by_name['body']._loaded_options = None
+  _globals['_EXPORTSTATEMENTRESPONSE'].fields_by_name['body']._serialized_options = b'\200\001\001'
+  _globals['_LISTMONTHSREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_LISTMONTHSREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTMONTHSREQUEST'].fields_by_name['year']._loaded_options = None
+  _globals['_LISTMONTHSREQUEST'].fields_by_name['year']._serialized_options = b'\272H\007\032\005\030\217N(\000'
+  _globals['_WATCHEVENTSREQUEST'].fields_by_name['last_event_id']._loaded_options = None
+  _globals['_WATCHEVENTSREQUEST'].fields_by_name['last_event_id']._serialized_options = b'\272H\005r\003\030\200 '
   _globals['_STATEMENTSSERVICE'].methods_by_name['GetStatement']._loaded_options = None
   _globals['_STATEMENTSSERVICE'].methods_by_name['GetStatement']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\003\020\002\202\323\344\223\002%\022#/v1/accounts/{account_id}/statement'
-  _globals['_STATEMENTENTRY']._serialized_start=205
-  _globals['_STATEMENTENTRY']._serialized_end=462
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=465
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=717
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=719
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=842
-  _globals['_STATEMENTSSERVICE']._serialized_start=845
-  _globals['_STATEMENTSSERVICE']._serialized_end=1022
+  _globals['_STATEMENTSSERVICE'].methods_by_name['ExportStatement']._loaded_options = None
+  _globals['_STATEMENTSSERVICE'].methods_by_name['ExportStatement']._serialized_options = b'\220\002\001\252\273\030\010\n\002\010\036\020\0020\024\202\323\344\223\0022\022*/v1/accounts/{account_id}/statement:exportb\004body'
+  _globals['_STATEMENTSSERVICE'].methods_by_name['ListMonths']._loaded_options = None
+  _globals['_STATEMENTSSERVICE'].methods_by_name['ListMonths']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\003\020\002\202\323\344\223\002,\022*/v1/accounts/{account_id}/statement/months'
+  _globals['_STATEMENTSSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
+  _globals['_STATEMENTSSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010<\020\002\202\323\344\223\002\014\022\n/v1/events'
+  _globals['_DIRECTION']._serialized_start=1895
+  _globals['_DIRECTION']._serialized_end=1970
+  _globals['_STATEMENTFORMAT']._serialized_start=1973
+  _globals['_STATEMENTFORMAT']._serialized_end=2102
+  _globals['_STATEMENTENTRY']._serialized_start=232
+  _globals['_STATEMENTENTRY']._serialized_end=489
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=492
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=832
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=834
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=957
+  _globals['_EXPORTSTATEMENTREQUEST']._serialized_start=960
+  _globals['_EXPORTSTATEMENTREQUEST']._serialized_end=1181
+  _globals['_EXPORTSTATEMENTRESPONSE']._serialized_start=1183
+  _globals['_EXPORTSTATEMENTRESPONSE']._serialized_end=1268
+  _globals['_LISTMONTHSREQUEST']._serialized_start=1270
+  _globals['_LISTMONTHSREQUEST']._serialized_end=1345
+  _globals['_LISTMONTHSRESPONSE']._serialized_start=1347
+  _globals['_LISTMONTHSRESPONSE']._serialized_end=1410
+  _globals['_MONTH']._serialized_start=1413
+  _globals['_MONTH']._serialized_end=1639
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1641
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1694
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1696
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1805
+  _globals['_STATEMENTLINE']._serialized_start=1807
+  _globals['_STATEMENTLINE']._serialized_end=1893
+  _globals['_STATEMENTSSERVICE']._serialized_start=2105
+  _globals['_STATEMENTSSERVICE']._serialized_end=2757
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,12 @@ isort:skip_file
 
 from bank.money.v1 import money_pb2 as money_pb2
 from collections import abc as abc
+from google.api import httpbody_pb2 as httpbody_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -19,6 +21,56 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _Direction:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Direction.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    DIRECTION_UNSPECIFIED: _Direction.ValueType  # 0
+    """Either."""
+    DIRECTION_IN: _Direction.ValueType  # 1
+    """Into the account."""
+    DIRECTION_OUT: _Direction.ValueType  # 2
+    """Out of it."""
+
+class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
+    """Which way money went."""
+
+DIRECTION_UNSPECIFIED: Direction.ValueType  # 0
+"""Either."""
+DIRECTION_IN: Direction.ValueType  # 1
+"""Into the account."""
+DIRECTION_OUT: Direction.ValueType  # 2
+"""Out of it."""
+
+class _StatementFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatementFormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_StatementFormat.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    STATEMENT_FORMAT_UNSPECIFIED: _StatementFormat.ValueType  # 0
+    """None was named."""
+    STATEMENT_FORMAT_OFX: _StatementFormat.ValueType  # 1
+    """Open Financial Exchange 1.0.2, for accounting software."""
+    STATEMENT_FORMAT_CSV: _StatementFormat.ValueType  # 2
+    """Fields between semicolons, as spreadsheets in Brazil read them."""
+    STATEMENT_FORMAT_PDF: _StatementFormat.ValueType  # 3
+    """For paper."""
+
+class StatementFormat(_StatementFormat, metaclass=_StatementFormatEnumTypeWrapper):
+    """What a statement can be written as."""
+
+STATEMENT_FORMAT_UNSPECIFIED: StatementFormat.ValueType  # 0
+"""None was named."""
+STATEMENT_FORMAT_OFX: StatementFormat.ValueType  # 1
+"""Open Financial Exchange 1.0.2, for accounting software."""
+STATEMENT_FORMAT_CSV: StatementFormat.ValueType  # 2
+"""Fields between semicolons, as spreadsheets in Brazil read them."""
+STATEMENT_FORMAT_PDF: StatementFormat.ValueType  # 3
+"""For paper."""
 
 @typing.final
 class StatementEntry(message.Message):
@@ -86,6 +138,8 @@ class GetStatementRequest(message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     AFTER_VERSION_FIELD_NUMBER: builtins.int
+    SEARCH_FIELD_NUMBER: builtins.int
+    DIRECTION_FIELD_NUMBER: builtins.int
     account_id: builtins.str
     """The account."""
     page_size: builtins.int
@@ -96,6 +150,10 @@ class GetStatementRequest(message.Message):
     """The version that the answer must include, as a command or a balance has told it. The answer
     waits for it for half a second at the most.
     """
+    search: builtins.str
+    """Only entries whose counterparty or description has these words in it, however they are written."""
+    direction: Direction.ValueType
+    """Only entries of this kind."""
     @builtins.property
     def from_time(self) -> timestamp_pb2.Timestamp:
         """Only entries at or after this time."""
@@ -113,10 +171,12 @@ class GetStatementRequest(message.Message):
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         after_version: builtins.int = ...,
+        search: builtins.str = ...,
+        direction: Direction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "after_version", b"after_version", "from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "after_version", b"after_version", "direction", b"direction", "from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,5 +207,239 @@ class GetStatementResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["as_of_version", b"as_of_version", "entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportStatementRequest(message.Message):
+    """Asks for a statement as a file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    FROM_TIME_FIELD_NUMBER: builtins.int
+    TO_TIME_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    format: StatementFormat.ValueType
+    """The form of the file."""
+    @builtins.property
+    def from_time(self) -> timestamp_pb2.Timestamp:
+        """Only entries at or after this time."""
+
+    @builtins.property
+    def to_time(self) -> timestamp_pb2.Timestamp:
+        """Only entries before this time."""
+
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        from_time: timestamp_pb2.Timestamp | None = ...,
+        to_time: timestamp_pb2.Timestamp | None = ...,
+        format: StatementFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "format", b"format", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportStatementResponse(message.Message):
+    """A piece of a file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: builtins.int
+    FILE_NAME_FIELD_NUMBER: builtins.int
+    file_name: builtins.str
+    """What the file may be called."""
+    @builtins.property
+    def body(self) -> httpbody_pb2.HttpBody:
+        """Its media type and its bytes."""
+
+    def __init__(
+        self,
+        *,
+        body: httpbody_pb2.HttpBody | None = ...,
+        file_name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "file_name", b"file_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListMonthsRequest(message.Message):
+    """Asks for the months of a year."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    YEAR_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    year: builtins.int
+    """The year, in Brazil's time; this year if not said."""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        year: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListMonthsResponse(message.Message):
+    """The months of a year that have begun, from the first with an entry on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MONTHS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def months(self) -> containers.RepeatedCompositeFieldContainer[Month]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        months: abc.Iterable[Month] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["months", b"months"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Month(message.Message):
+    """A month of an account."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: builtins.int
+    OPENING_BALANCE_FIELD_NUMBER: builtins.int
+    RECEIVED_FIELD_NUMBER: builtins.int
+    SPENT_FIELD_NUMBER: builtins.int
+    CLOSING_BALANCE_FIELD_NUMBER: builtins.int
+    ENTRIES_FIELD_NUMBER: builtins.int
+    CLOSED_FIELD_NUMBER: builtins.int
+    month: builtins.str
+    """The month, such as `2026-11`."""
+    entries: builtins.int
+    """How many entries it has."""
+    closed: builtins.bool
+    """Whether it is over, so that nothing of it changes any more."""
+    @builtins.property
+    def opening_balance(self) -> money_pb2.Money:
+        """The balance before its first entry."""
+
+    @builtins.property
+    def received(self) -> money_pb2.Money:
+        """What came in."""
+
+    @builtins.property
+    def spent(self) -> money_pb2.Money:
+        """What went out; not negative."""
+
+    @builtins.property
+    def closing_balance(self) -> money_pb2.Money:
+        """The balance after its last entry."""
+
+    def __init__(
+        self,
+        *,
+        month: builtins.str = ...,
+        opening_balance: money_pb2.Money | None = ...,
+        received: money_pb2.Money | None = ...,
+        spent: money_pb2.Money | None = ...,
+        closing_balance: money_pb2.Money | None = ...,
+        entries: builtins.int = ...,
+        closed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["closing_balance", b"closing_balance", "opening_balance", b"opening_balance", "received", b"received", "spent", b"spent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["closed", b"closed", "closing_balance", b"closing_balance", "entries", b"entries", "month", b"month", "opening_balance", b"opening_balance", "received", b"received", "spent", b"spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchEventsRequest(message.Message):
+    """Asks to be told of what is new."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LAST_EVENT_ID_FIELD_NUMBER: builtins.int
+    last_event_id: builtins.str
+    """The id of the last event that was heard (`Last-Event-ID`). Empty: from now on."""
+    def __init__(
+        self,
+        *,
+        last_event_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["last_event_id", b"last_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchEventsResponse(message.Message):
+    """Something new; nothing but an id says that all is well."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: builtins.int
+    STATEMENT_LINE_FIELD_NUMBER: builtins.int
+    event_id: builtins.str
+    """Where to go on from."""
+    @builtins.property
+    def statement_line(self) -> StatementLine:
+        """A line of a statement."""
+
+    def __init__(
+        self,
+        *,
+        event_id: builtins.str = ...,
+        statement_line: StatementLine | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "statement_line", b"statement_line"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "event_id", b"event_id", "statement_line", b"statement_line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["statement_line"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+@typing.final
+class StatementLine(message.Message):
+    """A line of the statement of an account."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    ENTRY_FIELD_NUMBER: builtins.int
+    account_id: builtins.str
+    """The account."""
+    @builtins.property
+    def entry(self) -> StatementEntry:
+        """The line."""
+
+    def __init__(
+        self,
+        *,
+        account_id: builtins.str = ...,
+        entry: StatementEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "entry", b"entry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

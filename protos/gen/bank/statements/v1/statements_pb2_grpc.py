@@ -40,6 +40,21 @@ class StatementsServiceStub:
                 request_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.ExportStatement = channel.unary_stream(
+                '/bank.statements.v1.StatementsService/ExportStatement',
+                request_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementRequest.SerializeToString,
+                response_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementResponse.FromString,
+                _registered_method=True)
+        self.ListMonths = channel.unary_unary(
+                '/bank.statements.v1.StatementsService/ListMonths',
+                request_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsRequest.SerializeToString,
+                response_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/bank.statements.v1.StatementsService/WatchEvents',
+                request_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class StatementsServiceServicer:
@@ -54,6 +69,30 @@ class StatementsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportStatement(self, request, context):
+        """Writes the statement of an account for a time as a file, piece by piece: for accounting software,
+        for a spreadsheet, or for paper.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMonths(self, request, context):
+        """Sums up each month of a year of an account, the newest first. The months of an account follow
+        one another: each opens with what the one before closed with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Tells of each new line of the accounts of the signed-in user's companies, as it comes. The stream
+        ends by itself after a minute; who asks again with the last id misses nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatementsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +100,21 @@ def add_StatementsServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementRequest.FromString,
                     response_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ExportStatement': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportStatement,
+                    request_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementRequest.FromString,
+                    response_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementResponse.SerializeToString,
+            ),
+            'ListMonths': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMonths,
+                    request_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsRequest.FromString,
+                    response_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsRequest.FromString,
+                    response_serializer=bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +145,87 @@ class StatementsService:
             '/bank.statements.v1.StatementsService/GetStatement',
             bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementRequest.SerializeToString,
             bank_dot_statements_dot_v1_dot_statements__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bank.statements.v1.StatementsService/ExportStatement',
+            bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementRequest.SerializeToString,
+            bank_dot_statements_dot_v1_dot_statements__pb2.ExportStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMonths(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.statements.v1.StatementsService/ListMonths',
+            bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsRequest.SerializeToString,
+            bank_dot_statements_dot_v1_dot_statements__pb2.ListMonthsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/bank.statements.v1.StatementsService/WatchEvents',
+            bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsRequest.SerializeToString,
+            bank_dot_statements_dot_v1_dot_statements__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,18 @@ class StatementsServiceStub:
     """Gets a page of the statement of an account of one of the signed-in user's companies, the newest
     entry first.
     """
+    ExportStatement: _grpc.UnaryStreamMultiCallable[_statements_pb2.ExportStatementRequest, _statements_pb2.ExportStatementResponse]
+    """Writes the statement of an account for a time as a file, piece by piece: for accounting software,
+    for a spreadsheet, or for paper.
+    """
+    ListMonths: _grpc.UnaryUnaryMultiCallable[_statements_pb2.ListMonthsRequest, _statements_pb2.ListMonthsResponse]
+    """Sums up each month of a year of an account, the newest first. The months of an account follow
+    one another: each opens with what the one before closed with.
+    """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_statements_pb2.WatchEventsRequest, _statements_pb2.WatchEventsResponse]
+    """Tells of each new line of the accounts of the signed-in user's companies, as it comes. The stream
+    ends by itself after a minute; who asks again with the last id misses nothing.
+    """
 
 @_typing.type_check_only
 class StatementsServiceAsyncStub(StatementsServiceStub):
@@ -46,6 +58,18 @@ class StatementsServiceAsyncStub(StatementsServiceStub):
     GetStatement: _aio.UnaryUnaryMultiCallable[_statements_pb2.GetStatementRequest, _statements_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Gets a page of the statement of an account of one of the signed-in user's companies, the newest
     entry first.
+    """
+    ExportStatement: _aio.UnaryStreamMultiCallable[_statements_pb2.ExportStatementRequest, _statements_pb2.ExportStatementResponse]  # type: ignore[assignment]
+    """Writes the statement of an account for a time as a file, piece by piece: for accounting software,
+    for a spreadsheet, or for paper.
+    """
+    ListMonths: _aio.UnaryUnaryMultiCallable[_statements_pb2.ListMonthsRequest, _statements_pb2.ListMonthsResponse]  # type: ignore[assignment]
+    """Sums up each month of a year of an account, the newest first. The months of an account follow
+    one another: each opens with what the one before closed with.
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_statements_pb2.WatchEventsRequest, _statements_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Tells of each new line of the accounts of the signed-in user's companies, as it comes. The stream
+    ends by itself after a minute; who asks again with the last id misses nothing.
     """
 
 class StatementsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +83,36 @@ class StatementsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_statements_pb2.GetStatementResponse, _abc.Awaitable[_statements_pb2.GetStatementResponse]]:
         """Gets a page of the statement of an account of one of the signed-in user's companies, the newest
         entry first.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportStatement(
+        self,
+        request: _statements_pb2.ExportStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_statements_pb2.ExportStatementResponse], _abc.AsyncIterator[_statements_pb2.ExportStatementResponse]]:
+        """Writes the statement of an account for a time as a file, piece by piece: for accounting software,
+        for a spreadsheet, or for paper.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMonths(
+        self,
+        request: _statements_pb2.ListMonthsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_statements_pb2.ListMonthsResponse, _abc.Awaitable[_statements_pb2.ListMonthsResponse]]:
+        """Sums up each month of a year of an account, the newest first. The months of an account follow
+        one another: each opens with what the one before closed with.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _statements_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_statements_pb2.WatchEventsResponse], _abc.AsyncIterator[_statements_pb2.WatchEventsResponse]]:
+        """Tells of each new line of the accounts of the signed-in user's companies, as it comes. The stream
+        ends by itself after a minute; who asks again with the last id misses nothing.
         """
 
 def add_StatementsServiceServicer_to_server(servicer: StatementsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61nk/users/v1/holders.proto\x12\rbank.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18meshapi/v1/options.proto\"N\n\x10GetHolderRequest\x12\x1c\n\ncompany_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x07user_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"p\n\x11GetHolderResponse\x12\x17\n\nlegal_name\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63npj\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x16\n\towner_cpf\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x17\n\nuser_email\x18\x04 \x01(\tB\x03\x80\x01\x01\x32t\n\x0eHoldersService\x12\x62\n\tGetHolder\x12\x1f.bank.users.v1.GetHolderRequest\x1a .bank.users.v1.GetHolderResponse\"\x12\x90\x02\x01\xaa\xbb\x18\x0b\n\x02\x08\x01\x10\x04\x1a\x03pixb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61nk/users/v1/holders.proto\x12\rbank.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18meshapi/v1/options.proto\"N\n\x10GetHolderRequest\x12\x1c\n\ncompany_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x07user_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"p\n\x11GetHolderResponse\x12\x17\n\nlegal_name\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63npj\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x16\n\towner_cpf\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x17\n\nuser_email\x18\x04 \x01(\tB\x03\x80\x01\x01\x32\x80\x01\n\x0eHoldersService\x12n\n\tGetHolder\x12\x1f.bank.users.v1.GetHolderRequest\x1a .bank.users.v1.GetHolderResponse\"\x1e\x90\x02\x01\xaa\xbb\x18\x17\n\x02\x08\x01\x10\x04\x1a\x03pix\x1a\nstatementsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,11 +46,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETHOLDERRESPONSE'].fields_by_name['user_email']._loaded_options = None
   _globals['_GETHOLDERRESPONSE'].fields_by_name['user_email']._serialized_options = b'\200\001\001'
   _globals['_HOLDERSSERVICE'].methods_by_name['GetHolder']._loaded_options = None
-  _globals['_HOLDERSSERVICE'].methods_by_name['GetHolder']._serialized_options = b'\220\002\001\252\273\030\013\n\002\010\001\020\004\032\003pix'
+  _globals['_HOLDERSSERVICE'].methods_by_name['GetHolder']._serialized_options = b'\220\002\001\252\273\030\027\n\002\010\001\020\004\032\003pix\032\nstatements'
   _globals['_GETHOLDERREQUEST']._serialized_start=101
   _globals['_GETHOLDERREQUEST']._serialized_end=179
   _globals['_GETHOLDERRESPONSE']._serialized_start=181
   _globals['_GETHOLDERRESPONSE']._serialized_end=293
-  _globals['_HOLDERSSERVICE']._serialized_start=295
-  _globals['_HOLDERSSERVICE']._serialized_end=411
+  _globals['_HOLDERSSERVICE']._serialized_start=296
+  _globals['_HOLDERSSERVICE']._serialized_end=424
 # @@protoc_insertion_point(module_scope)
