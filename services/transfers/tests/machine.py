@@ -95,6 +95,7 @@ class Machine(RuleBasedStateMachine):
         for limit in (Limit.PER_DAY, Limit.PIX_AT_NIGHT):
             self.set_limit(limit, 500, self.owner)
         self.set_limit(Limit.WITHOUT_APPROVAL, 100, self.owner)
+        self.set_limit(Limit.WITHOUT_STEP_UP, 150, self.owner)
 
     async def settle_in(self) -> None:
         await self.database.transact(forget)
