@@ -178,9 +178,13 @@ class Process:
 
     async def _serve_http(self, app: Callable[..., Awaitable[None]]) -> None:
         from mesh.http import HttpServer
+        from mesh.rest.rates import Addresses
 
         host, port = host_and_port(self.settings.http_listen)
-        server = HttpServer(app, host, port, grace_s=self.settings.drain_s)
+        addresses = Addresses(self.settings.trusted_proxies)
+        server = HttpServer(
+            app, host, port, grace_s=self.settings.drain_s, is_proxy=addresses.is_proxy
+        )
         self._own(server.serve())
         self._endings.append(server.stop)
 

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     # The workloads that act for people: they trade access tokens for internal ones.
     edges: frozenset[str] = frozenset({"bff", "operator"})
 
+    # Whose word of the client's address is taken (`X-Forwarded-For`): networks, with commas.
+    trusted_proxies: str = ""
+    # Makes what one may ask of the edge more or less (`meshapi.v1.Policy.rates`); 0: no limits.
+    rate_scale: float = Field(default=1.0, ge=0.0)
+
     max_unfinished_sagas: int = Field(default=2_000, ge=1)
     # The summed cost (`meshapi.v1.Policy.cost`) of the calls that run at once.
     max_running_cost: int = Field(default=1_000, ge=1)

@@ -90,6 +90,9 @@ def test_every_method_says_who_may_call_it_and_for_how_long(method: MethodDescri
 
     assert policy.access != options_pb2.ACCESS_UNSPECIFIED
     assert policy.timeout.ToNanoseconds() > 0 or path in STREAMING
+    for rate in policy.rates:
+        assert rate.per_minute > 0
+        assert not rate.field or rate.field in method.input_type.fields_by_name
 
 
 @pytest.mark.parametrize("event", events(), ids=name_of)

@@ -16,7 +16,7 @@ from mesh.errors import Error
 from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
 from observability import logs
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Traded"]
 
 MAX_KEPT = 16_384
 
@@ -30,10 +30,13 @@ log = logs.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Traded:
-    """An internal token; when to trade anew, and when it is of no use any more, in seconds."""
+class Traded:
+    """An internal token, and whom it names; when to trade anew, and when it is of no use any more,
+    in seconds.
+    """
 
     token: str
+    subject: str
     renew_at: float
     ends_at: float
     renewing: asyncio.Task[None] | None = None
@@ -50,11 +53,15 @@ class Exchange:
     ) -> None:
         self._ask = ask
         self._clock = clock
-        self._traded: dict[str, _Traded] = {}
-        self._asking: dict[str, asyncio.Future[_Traded]] = {}
+        self._traded: dict[str, Traded] = {}
+        self._asking: dict[str, asyncio.Future[Traded]] = {}
 
     async def internal(self, token: str) -> str:
-        """Gives the internal token of an access token.
+        """Gives the internal token of an access token. Raises as `traded` does."""
+        return (await self.traded(token)).token
+
+    async def traded(self, token: str) -> Traded:
+        """Gives what an access token was traded for.
 
         Raises `Unauthenticated` when the access token is not good, `Transient` when it was not seen
         before and the issuer does not answer.
@@ -62,14 +69,14 @@ class Exchange:
         now = self._clock()
         found = self._traded.get(token)
         if found is None or now >= found.ends_at:
-            return (await self._trade_once(token)).token
+            return await self._trade_once(token)
         if now >= found.renew_at and found.renewing is None:
             found.renewing = asyncio.create_task(
                 self._renew(token, found), context=contextvars.Context()
             )
-        return found.token
+        return found
 
-    async def _trade_once(self, token: str) -> _Traded:
+    async def _trade_once(self, token: str) -> Traded:
         """Asks, or waits for the answer to who asks already."""
         asking = self._asking.get(token)
         if asking is not None:
@@ -78,22 +85,24 @@ class Exchange:
         asking.add_done_callback(lambda done: self._answered(token, done))
         return await asyncio.shield(asking)
 
-    def _answered(self, token: str, asking: asyncio.Future[_Traded]) -> None:
+    def _answered(self, token: str, asking: asyncio.Future[Traded]) -> None:
         del self._asking[token]
         if not asking.cancelled():
             asking.exception()  # Whoever waits has it; with nobody left, it is nobody's.
 
-    async def _trade(self, token: str) -> _Traded:
+    async def _trade(self, token: str) -> Traded:
         answer = await self._ask(ExchangeTokenRequest(access_token=token))
         now, life_s = self._clock(), float(answer.expires_in)
-        traded = _Traded(answer.internal_token, now + life_s / 2, now + life_s - MARGIN_S)
+        traded = Traded(
+            answer.internal_token, answer.subject, now + life_s / 2, now + life_s - MARGIN_S
+        )
         self._traded.pop(token, None)
         if len(self._traded) >= MAX_KEPT:
             del self._traded[next(iter(self._traded))]
         self._traded[token] = traded
         return traded
 
-    async def _renew(self, token: str, found: _Traded) -> None:
+    async def _renew(self, token: str, found: Traded) -> None:
         try:
             await self._trade(token)
         except Error as error:

@@ -3,6 +3,8 @@
 convert       messages ⇄ JSON, compiled once per message type
 binding       which method answers which verb and path, read from the descriptors
 problem       errors as `application/problem+json` (RFC 9457)
+body          JSON, within bounds
+rates         how often one may ask
 edge          the ASGI application: one request to one call
 streams       files in pieces, and server-sent events
 openapi       the OpenAPI document of the same bindings

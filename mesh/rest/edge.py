@@ -11,12 +11,11 @@ word (W3C Trace Context, 3.4). Every response names its own trace in `tracerespo
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -26,16 +25,18 @@ from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from mesh.auth.exchange import Exchange
-from mesh.errors import InvalidArgument, Unauthenticated, Violation
+from mesh.errors import InvalidArgument, Unauthenticated
 from mesh.ids import new_id
 from mesh.rest.binding import Binding
+from mesh.rest.body import MAX_BODY_BYTES, decode, read_body
 from mesh.rest.convert import fill, fill_from_text, to_json
 from mesh.rest.problem import MEDIA_TYPE, Problem, problem_of
+from mesh.rest.rates import Addresses, Rate, Rates, subject
 from mesh.rest.streams import answer_with_stream, resume
 from mesh.rpc.consistency import read_token, write_token
 from mesh.rpc.context import REASON_KEY, Outgoing, outgoing
@@ -44,10 +45,6 @@ from observability import logs, metrics, semconv, tracing
 
 __all__ = ["Answer", "Call", "Edge", "as_user", "json_response"]
 
-# Far above any request of the contracts but those that carry a file, far below what would hurt.
-MAX_BODY_BYTES = 64 * 1024
-# What is too large is read to here and thrown away: who is still sending does not hear an answer.
-MAX_DISCARDED_BYTES = 8 * 1024 * 1024
 MAX_KEY_LENGTH = 255
 MAX_REASON = 300
 DEFAULT_WAIT_S = 1
@@ -58,7 +55,6 @@ WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 TOKEN_HEADER = "Consistency-Token"  # noqa: S105
 
-NAME_TWICE = "a name is given twice"
 UNROUTED = {404: "ROUTE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 # A stub's method: of one answer, or of a stream of them (`mesh.rest.streams`).
@@ -92,8 +88,11 @@ async def as_user(request: Request) -> AsyncIterator[Outgoing]:
     `Transient` when nobody can tell.
     """
     exchange: Exchange = request.app.state.exchange
+    traded = await exchange.traded(_token(request))
+    rates: Rates = request.app.state.rates
+    request.state.rate_limit = rates.take(rates.person, traded.subject or traded.token)
     out = Outgoing(
-        token=await exchange.internal(_token(request)),
+        token=traded.token,
         reason=_reason(request),
         after=_after(request),
     )
@@ -106,11 +105,13 @@ class Edge:
     """The application: bindings, each with the call that answers it, and routes of its own.
 
     `pages` are routes that leave no trace: probes ask for them all day. `exchange` trades what an
-    app shows for what the edge shows inside.
+    app shows for what the edge shows inside; `rates` bounds how often one may ask.
     """
 
     calls: Sequence[tuple[Binding, Call]]
     exchange: Exchange
+    rates: Rates = field(default_factory=Rates)
+    addresses: Addresses = field(default_factory=Addresses)
     routes: Sequence[tuple[str, Answer]] = ()
     pages: Sequence[tuple[str, Answer]] = ()
 
@@ -119,7 +120,7 @@ class Edge:
         routes: list[BaseRoute] = [
             Route(
                 re.sub(r"{(\w+)}", r"{\1:segment}", binding.path),
-                _traced(binding.path, _bound(binding, call)),
+                _traced(binding.path, _bound(binding, call, self._limits(binding))),
                 methods=[binding.verb],
             )
             for binding, call in self.calls
@@ -130,7 +131,11 @@ class Edge:
         routes += [Route(path, answer, methods=["GET"]) for path, answer in self.pages]
         app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
         app.state.exchange = self.exchange
+        app.state.rates, app.state.addresses = self.rates, self.addresses
         return app
+
+    def _limits(self, binding: Binding) -> tuple[Rate, ...]:
+        return self.rates.of(binding.policy, binding.method.name)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
@@ -179,6 +184,8 @@ def _traced(route: str, answer: Answer) -> Answer:
         trace_id = f"{context.trace_id:032x}"
         with tracing.use(span):
             try:
+                request.state.address = request.app.state.addresses.of(request)
+                request.app.state.rates.take(request.app.state.rates.address, request.state.address)
                 response = await answer(request)
             except Exception as error:
                 problem = problem_of(error, repeatable="idempotency-key" in request.headers)
@@ -201,7 +208,7 @@ def _traced(route: str, answer: Answer) -> Answer:
     return traced
 
 
-def _bound(binding: Binding, call: Call) -> Answer:
+def _bound(binding: Binding, call: Call, limits: Sequence[Rate]) -> Answer:
     """Binds a request to a call of the method, and the answer to a response."""
     needs_user = binding.policy.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF)
     most = MAX_BODY_BYTES + binding.room
@@ -223,18 +230,47 @@ def _bound(binding: Binding, call: Call) -> Answer:
             message.wait.seconds = seconds
             if "prefer" in request.headers:
                 headers["Preference-Applied"] = f"wait={seconds}"
+        with _limited(request, message, limits):
+            return await answered(request, message, headers)
+
+    async def answered(request: Request, message: Message, headers: dict[str, str]) -> Response:
         async with as_user(request) if needs_user else _as_nobody() as out:
             if binding.method.server_streaming:
                 resume(request, message)
                 return await answer_with_stream(binding, call, message)
-            answered = await call(message)
+            answer = await call(message)
         if out.replayed:
             headers["Idempotent-Replayed"] = "true"
         if out.told:
             headers[TOKEN_HEADER] = write_token(out.told)
-        return json_response(to_json(answered), status, headers)
+        if limit := getattr(request.state, "rate_limit", ""):
+            headers["RateLimit"] = limit
+        return json_response(to_json(answer), status, headers)
 
     return bound
+
+
+@contextmanager
+def _limited(request: Request, message: Message, limits: Sequence[Rate]) -> Iterator[None]:
+    """Lets a request in that its address has not made too often. Raises `Problem` 429."""
+    if not limits:
+        yield
+        return
+    rates: Rates = request.app.state.rates
+    guesses = []
+    for rate in limits:
+        who = request.state.address
+        if rate.field:
+            who += f" {subject(message, rate.field)}"
+        if rate.only_refused:
+            guesses.append((rate, who))
+        request.state.rate_limit = rates.take(rate, who, 0 if rate.only_refused else 1)
+    try:
+        yield
+    except Unauthenticated:
+        for rate, who in guesses:
+            rates.take(rate, who)
+        raise
 
 
 @asynccontextmanager
@@ -245,7 +281,7 @@ async def _as_nobody() -> AsyncIterator[Outgoing]:
 
 async def _read(binding: Binding, request: Request, message: Message, most: int) -> None:
     if binding.has_body:
-        fill(message, _decode(await _body(request, most)))
+        fill(message, decode(await read_body(request, most)))
         if request.scope["query_string"] and request.query_params:
             raise InvalidArgument("INVALID_REQUEST", "This request takes no parameters in its URL.")
     else:
@@ -272,70 +308,6 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
         for name, value in request.query_params.multi_items()
         if name != "after" or value.isdecimal()
     ]
-
-
-async def _body(request: Request, most: int) -> bytes:
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if media_type.lower() != "application/json":
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json.")
-    body = bytearray()
-    length = 0
-    try:
-        async for chunk in request.stream():
-            length += len(chunk)
-            if length <= most:
-                body += chunk
-            elif length > MAX_DISCARDED_BYTES:
-                break
-    except ClientDisconnect:
-        raise Problem(400, "BODY_INCOMPLETE", "The body ended early.") from None
-    if length > most:
-        detail = f"The body may have {most} bytes at the most."
-        raise Problem(413, "BODY_TOO_LARGE", detail, headers={"Connection": "close"})
-    return bytes(body)
-
-
-def _decode(body: bytes) -> object:
-    """Decodes JSON (RFC 8259) strictly: UTF-8, no name twice, no fractions, no NaN.
-
-    No contract has a fractional number, so that none may come near money.
-    """
-    if not body.strip():
-        return {}
-    try:
-        return json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_float=_refuse_fraction,
-            parse_constant=_refuse_fraction,
-        )
-    except UnicodeDecodeError:
-        raise InvalidArgument("MALFORMED_JSON", "The body is not UTF-8.") from None
-    except RecursionError:
-        raise InvalidArgument("MALFORMED_JSON", "The body is nested too deeply.") from None
-    except ValueError as fault:
-        raise InvalidArgument("MALFORMED_JSON", f"The body is not JSON: {_fault(fault)}.") from None
-
-
-def _fault(fault: ValueError) -> str:
-    if isinstance(fault, json.JSONDecodeError):
-        return f"{fault.msg.lower()} at line {fault.lineno}, column {fault.colno}"
-    return NAME_TWICE if fault.args == (NAME_TWICE,) else "a number is too long"
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError(NAME_TWICE)
-    return members
-
-
-def _refuse_fraction(text: str) -> NoReturn:
-    raise InvalidArgument(
-        "INVALID_REQUEST",
-        "Numbers are whole: amounts are counted in the currency's smallest unit.",
-        Violation("", "has a number that is not whole"),
-    )
 
 
 def _token(request: Request) -> str:

@@ -17,6 +17,7 @@ from mesh.auth.exchange import Exchange
 from mesh.rest.binding import Binding, bindings
 from mesh.rest.edge import Answer, Call, Edge, json_response
 from mesh.rest.openapi import openapi
+from mesh.rest.rates import Addresses, Rates
 from meshapi.v1.tokens_pb2_grpc import TokenExchangeServiceStub
 
 if TYPE_CHECKING:
@@ -66,7 +67,14 @@ def mount(
         ("/readyz", ready),
     ]
     issuer = chassis.stub(TokenExchangeServiceStub, chassis.settings.token_issuer_service)
-    return Edge(calls, Exchange(issuer.ExchangeToken), routes, pages).app()
+    return Edge(
+        calls,
+        Exchange(issuer.ExchangeToken),
+        Rates(chassis.settings.rate_scale),
+        Addresses(chassis.settings.trusted_proxies),
+        routes,
+        pages,
+    ).app()
 
 
 def _calls(

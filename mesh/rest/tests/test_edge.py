@@ -15,7 +15,8 @@ from mesh import errors
 from mesh.auth.exchange import Exchange
 from mesh.ids import new_id
 from mesh.rest.binding import bindings
-from mesh.rest.edge import MAX_BODY_BYTES, Edge
+from mesh.rest.body import MAX_BODY_BYTES
+from mesh.rest.edge import Edge
 from mesh.rpc.consistency import Told, read_token
 from mesh.rpc.context import current
 from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
@@ -183,6 +184,7 @@ async def test_a_key_used_for_another_request_is_unprocessable(
         (HEADERS, b'{"amount": Infinity}', 400),
         (HEADERS, b"\xff", 400),
         (HEADERS, b"[" * 30_000, 400),
+        (HEADERS, b'{"amount":' * 33 + b"1" + b"}" * 33, 400),
         (HEADERS, b"\xef\xbb\xbf{}", 400),
         (HEADERS, b'{"amount": {"minorUnits": ' + b"9" * 5_000 + b"}}", 400),
     ],

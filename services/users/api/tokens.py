@@ -86,6 +86,7 @@ class TokenExchangeApi(TokenExchangeServiceServicer):
         return pb.ExchangeTokenResponse(
             internal_token=keys.internal_token(user, caller().workload, key, now, life_s),
             expires_in=life_s,
+            subject=user.user_id,
         )
 
 

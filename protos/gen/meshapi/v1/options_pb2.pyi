@@ -97,6 +97,7 @@ class Policy(message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
     SANDBOX_FIELD_NUMBER: builtins.int
     ROLES_FIELD_NUMBER: builtins.int
+    RATES_FIELD_NUMBER: builtins.int
     access: Access.ValueType
     """Who may call the method."""
     step_up: builtins.bool
@@ -127,6 +128,12 @@ class Policy(message.Message):
         The service that owns the thing knows the company and the user's role; empty means any role.
         """
 
+    @builtins.property
+    def rates(self) -> containers.RepeatedCompositeFieldContainer[Rate]:
+        """How often the method may be called through the REST edge, beside the rates of every person and
+        every address. All of them hold.
+        """
+
     def __init__(
         self,
         *,
@@ -139,10 +146,45 @@ class Policy(message.Message):
         idempotency_key: IdempotencyKey.ValueType = ...,
         sandbox: builtins.bool = ...,
         roles: abc.Iterable[builtins.str] | None = ...,
+        rates: abc.Iterable[Rate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "roles", b"roles", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "rates", b"rates", "roles", b"roles", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Rate(message.Message):
+    """How often one address may call a method through the REST edge."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PER_MINUTE_FIELD_NUMBER: builtins.int
+    BURST_FIELD_NUMBER: builtins.int
+    FIELD_FIELD_NUMBER: builtins.int
+    ONLY_REFUSED_FIELD_NUMBER: builtins.int
+    per_minute: builtins.int
+    """How many calls a minute in the long run."""
+    burst: builtins.int
+    """How many at once. Zero: those of a minute."""
+    field: builtins.str
+    """The field of the request whose value is counted together with the address: `email`. Empty: all
+    calls of the address are counted together.
+    """
+    only_refused: builtins.bool
+    """Whether only calls count that are answered with UNAUTHENTICATED: those of who guesses."""
+    def __init__(
+        self,
+        *,
+        per_minute: builtins.int = ...,
+        burst: builtins.int = ...,
+        field: builtins.str = ...,
+        only_refused: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["burst", b"burst", "field", b"field", "only_refused", b"only_refused", "per_minute", b"per_minute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"1\n\x14\x45xchangeTokenRequest\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\"H\n\x15\x45xchangeTokenResponse\x12\x1b\n\x0einternal_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\"5\n\rEndedSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"<\n\x0eStepUpRequired\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json2{\n\x14TokenExchangeService\x12\x63\n\rExchangeToken\x12 .meshapi.v1.ExchangeTokenRequest\x1a!.meshapi.v1.ExchangeTokenResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"1\n\x14\x45xchangeTokenRequest\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\"Y\n\x15\x45xchangeTokenResponse\x12\x1b\n\x0einternal_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\x12\x0f\n\x07subject\x18\x03 \x01(\t\"5\n\rEndedSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"<\n\x0eStepUpRequired\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json2{\n\x14TokenExchangeService\x12\x63\n\rExchangeToken\x12 .meshapi.v1.ExchangeTokenRequest\x1a!.meshapi.v1.ExchangeTokenResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,19 +45,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGETOKENREQUEST']._serialized_start=127
   _globals['_EXCHANGETOKENREQUEST']._serialized_end=176
   _globals['_EXCHANGETOKENRESPONSE']._serialized_start=178
-  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=250
-  _globals['_ENDEDSESSIONS']._serialized_start=252
-  _globals['_ENDEDSESSIONS']._serialized_end=305
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=307
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=329
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=331
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=390
-  _globals['_TOKENKEY']._serialized_start=392
-  _globals['_TOKENKEY']._serialized_end=489
-  _globals['_STEPUPREQUIRED']._serialized_start=491
-  _globals['_STEPUPREQUIRED']._serialized_end=551
-  _globals['_TOKENKEYSSERVICE']._serialized_start=554
-  _globals['_TOKENKEYSSERVICE']._serialized_end=704
-  _globals['_TOKENEXCHANGESERVICE']._serialized_start=706
-  _globals['_TOKENEXCHANGESERVICE']._serialized_end=829
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=267
+  _globals['_ENDEDSESSIONS']._serialized_start=269
+  _globals['_ENDEDSESSIONS']._serialized_end=322
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=324
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=346
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=348
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=407
+  _globals['_TOKENKEY']._serialized_start=409
+  _globals['_TOKENKEY']._serialized_end=506
+  _globals['_STEPUPREQUIRED']._serialized_start=508
+  _globals['_STEPUPREQUIRED']._serialized_end=568
+  _globals['_TOKENKEYSSERVICE']._serialized_start=571
+  _globals['_TOKENKEYSSERVICE']._serialized_end=721
+  _globals['_TOKENEXCHANGESERVICE']._serialized_start=723
+  _globals['_TOKENEXCHANGESERVICE']._serialized_end=846
 # @@protoc_insertion_point(module_scope)

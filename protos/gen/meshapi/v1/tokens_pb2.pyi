@@ -47,19 +47,23 @@ class ExchangeTokenResponse(message.Message):
 
     INTERNAL_TOKEN_FIELD_NUMBER: builtins.int
     EXPIRES_IN_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
     internal_token: builtins.str
     """A JSON Web Token of the type `txntoken+jwt`, for the `authorization` metadata of the caller."""
     expires_in: builtins.int
     """The seconds until it expires. The access token does not expire before."""
+    subject: builtins.str
+    """Whom the token names: who is counted when the edge counts how often one asks."""
     def __init__(
         self,
         *,
         internal_token: builtins.str = ...,
         expires_in: builtins.int = ...,
+        subject: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["expires_in", b"expires_in", "internal_token", b"internal_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expires_in", b"expires_in", "internal_token", b"internal_token", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
