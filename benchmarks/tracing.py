@@ -129,7 +129,7 @@ def others() -> None:
             "log line: standard library", lambda: logger.info("call", extra=facts), number=1_000
         )
         logs.shutdown(5)
-    cell = metrics.RPC_SERVER_CALL_DURATION.bind(NAME, "OK")
+    cell = metrics.RPC_SERVER_CALL_DURATION.bind(NAME, "OK", "bff")
     measure("histogram: record in a bound cell", lambda: cell.record(0.003))
     sdk: Any = importlib.import_module("opentelemetry.sdk.metrics")
     export: Any = importlib.import_module("opentelemetry.sdk.metrics.export")

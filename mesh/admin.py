@@ -4,7 +4,7 @@ Plain HTTP on a port of its own, made of the standard library: it is up before a
 
 GET /livez      200 as long as the event loop turns
 GET /readyz     200, or 503 with what is missing
-GET /metrics    Prometheus text
+GET /metrics    Prometheus text; OpenMetrics, with exemplars, for who accepts that
 GET /debug/…    what gRPC's core says of itself, where that is wanted (`mesh.debug`)
 """
 
@@ -52,12 +52,14 @@ class Readiness:
 
 
 class Admin:
-    """The admin server. `metrics` renders all metrics; `pages` make more JSON, by path."""
+    """The admin server. `metrics` is given what the asker accepts, and gives a type and a text;
+    `pages` make more JSON, by path.
+    """
 
     def __init__(
         self,
         readiness: Readiness,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[str], tuple[str, bytes]],
         pages: Mapping[bytes, Callable[[], bytes]] | None = None,
     ) -> None:
         self._readiness = readiness
@@ -107,10 +109,19 @@ class Admin:
             body = json.dumps({"ready": not missing, "missing": missing}).encode()
             return "503 Service Unavailable" if missing else "200 OK", _JSON, body
         if path == b"/metrics":
-            return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+            return "200 OK", *self._metrics(_accepted(head))
         if page := self._pages.get(path):
             return "200 OK", _JSON, page()
         return "404 Not Found", _JSON, b"{}"
+
+
+def _accepted(head: bytes) -> str:
+    """Reads the `Accept` header of a request; "" if there is none."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"accept":
+            return value.strip().decode("latin-1")
+    return ""
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -24,6 +24,7 @@ from mesh.chassis import Build, Chassis, Service
 from mesh.db import Database
 from mesh.duties import Duties, open_for
 from mesh.errors import Transient
+from mesh.gauging import gauge_certificate, gauge_database, watch_loop
 from mesh.identity.given import GivenIdentity
 from mesh.identity.workload import WorkloadIdentity, workload_of
 from mesh.rpc.client import CHANNEL_OPTIONS, Channels, make_stub
@@ -61,8 +62,10 @@ class Process:
     async def start(self) -> None:
         """Starts everything, waiting for what is not there yet for as long as it takes."""
         settings = self.settings
+        self._own(watch_loop())
         database = await self._open_database()
         self._parts.push_async_callback(database.close)
+        gauge_database(database)
         channels = Channels()
         self._parts.push_async_callback(channels.close)
         chassis = Chassis(settings, database, channels, self._readiness.missing)
@@ -134,6 +137,7 @@ class Process:
             trust_bundle_file=settings.trust_bundle_file,
         )
         self._readiness.needs("identity", lambda: identity.problem)
+        gauge_certificate(identity)
         await identity.obtain()
         self._own(identity.keep())
         return identity

@@ -49,7 +49,7 @@ async def run(settings: Settings, build: Build) -> int:
         loop.add_signal_handler(number, stopped.set)
     readiness = Readiness()
     pages = debug.pages() if settings.debug_services else None
-    admin = Admin(readiness, metrics.render, pages)
+    admin = Admin(readiness, metrics.expose, pages)
     process = Process(settings, build, readiness)
     try:
         port = await admin.start(settings.admin_listen)

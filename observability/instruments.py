@@ -80,21 +80,28 @@ class GaugeCell:
 
 
 class HistogramCell:
-    """Counts per bucket, of one combination of attributes."""
+    """Counts per bucket, of one combination of attributes.
 
-    __slots__ = ("_bounds", "_lock", "counts", "total")
+    `exemplars` has, for each bucket, the last value that a trace was recorded of, and the trace.
+    """
+
+    __slots__ = ("_bounds", "_lock", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: list[tuple[float, int] | None] = [None] * (len(bounds) + 1)
         self.total = 0.0
         self._lock = Lock()
 
-    def record(self, value: float) -> None:
-        """Counts a value."""
+    def record(self, value: float, trace_id: int = 0) -> None:
+        """Counts a value; `trace_id` is of the trace that tells more of it, 0 if none does."""
+        bucket = bisect_left(self._bounds, value)
         with self._lock:
-            self.counts[bisect_left(self._bounds, value)] += 1
+            self.counts[bucket] += 1
             self.total += value
+        if trace_id:
+            self.exemplars[bucket] = (value, trace_id)
 
 
 class Instrument(Generic[C]):
@@ -125,24 +132,25 @@ class Instrument(Generic[C]):
                 values = (_OTHER,) * len(values)
             return self._cells.setdefault(values, self._new())
 
-    def lines(self) -> Iterator[str]:
-        """Writes the metric in Prometheus' text format."""
+    def lines(self, *, openmetrics: bool = False) -> Iterator[str]:
+        """Writes the metric in Prometheus' text format, or in OpenMetrics', with exemplars."""
         cells = sorted(self._cells.items())
         if cells:
-            yield f"# HELP {self.exposed} {self.description}"
-            yield f"# TYPE {self.exposed} {self.type}"
+            family = self.exposed.removesuffix("_total") if openmetrics else self.exposed
+            yield f"# HELP {family} {self.description}"
+            yield f"# TYPE {family} {self.type}"
         for values, cell in cells:
             labels = ",".join(
                 f'{label}="{escape(value)}"'
                 for label, value in zip(self._labels, values, strict=True)
                 if value
             )
-            yield from self._samples(cell, labels)
+            yield from self._samples(cell, labels, openmetrics)
 
     def _new(self) -> C:
         raise NotImplementedError
 
-    def _samples(self, cell: C, labels: str) -> Iterator[str]:
+    def _samples(self, cell: C, labels: str, openmetrics: bool) -> Iterator[str]:
         raise NotImplementedError
 
 
@@ -164,7 +172,7 @@ class Counter(Instrument[CounterCell]):
     def _new(self) -> CounterCell:
         return CounterCell()
 
-    def _samples(self, cell: CounterCell, labels: str) -> Iterator[str]:
+    def _samples(self, cell: CounterCell, labels: str, openmetrics: bool) -> Iterator[str]:
         yield f"{self.exposed}{_braces(labels)} {cell.value!r}"
 
 
@@ -184,7 +192,7 @@ class Gauge(Instrument[GaugeCell]):
     def _new(self) -> GaugeCell:
         return GaugeCell()
 
-    def _samples(self, cell: GaugeCell, labels: str) -> Iterator[str]:
+    def _samples(self, cell: GaugeCell, labels: str, openmetrics: bool) -> Iterator[str]:
         value = cell.value
         if value is not None:
             yield f"{self.exposed}{_braces(labels)} {value!r}"
@@ -206,9 +214,9 @@ class Histogram(Instrument[HistogramCell]):
         super().__init__(name, unit, description, attributes)
         self.bounds = tuple(bounds)
 
-    def record(self, value: float, *values: str) -> None:
-        """Counts a value of these attributes."""
-        self.bind(*values).record(value)
+    def record(self, value: float, *values: str, trace_id: int = 0) -> None:
+        """Counts a value of these attributes; `trace_id` as in `HistogramCell.record`."""
+        self.bind(*values).record(value, trace_id)
 
     def buckets(self) -> list[int]:
         """Counts the values in each bucket, whatever their attributes."""
@@ -218,13 +226,18 @@ class Histogram(Instrument[HistogramCell]):
     def _new(self) -> HistogramCell:
         return HistogramCell(self.bounds)
 
-    def _samples(self, cell: HistogramCell, labels: str) -> Iterator[str]:
+    def _samples(self, cell: HistogramCell, labels: str, openmetrics: bool) -> Iterator[str]:
         counts, total = list(cell.counts), cell.total
         before = f"{labels}," if labels else ""
         seen = 0
-        for bound, count in zip((*map(repr, self.bounds), "+Inf"), counts, strict=True):
+        bounds = (*map(repr, self.bounds), "+Inf")
+        for bound, count, exemplar in zip(bounds, counts, cell.exemplars, strict=True):
             seen += count
-            yield f'{self.exposed}_bucket{{{before}le="{bound}"}} {seen}'
+            line = f'{self.exposed}_bucket{{{before}le="{bound}"}} {seen}'
+            if openmetrics and exemplar is not None:
+                value, trace_id = exemplar
+                line += f' # {{trace_id="{trace_id:032x}"}} {value!r}'
+            yield line
         yield f"{self.exposed}_sum{_braces(labels)} {total!r}"
         yield f"{self.exposed}_count{_braces(labels)} {seen}"
 

@@ -19,14 +19,18 @@ from .instruments import Counter, Gauge, Histogram, escape
 __all__ = [
     "ADMISSION_REFUSED",
     "BANK_DRIFT",
+    "CERTIFICATE_LEFT",
+    "CERTIFICATE_LIFE",
     "CHECKS_AGE",
     "CHECKS_BROKEN",
-    "CONTENT_TYPE",
+    "DB_CLIENT_CONNECTIONS",
     "DB_CLIENT_OPERATION_DURATION",
+    "DB_UNITS",
     "DEAD_LETTERS",
     "HTTP_SERVER_REQUEST_DURATION",
     "INSTRUMENTS",
     "LOGS_DROPPED",
+    "LOOP_LAG",
     "MESSAGING_CLIENT_CONSUMED_MESSAGES",
     "MESSAGING_CLIENT_OPERATION_DURATION",
     "MESSAGING_CLIENT_SENT_MESSAGES",
@@ -37,18 +41,20 @@ __all__ = [
     "PEERS_REFUSED",
     "PROJECTION_LAG",
     "RPC_CLIENT_CALL_DURATION",
-    "RPC_CLIENT_RETRIES",
     "RPC_SERVER_CALL_DURATION",
+    "RPC_SERVER_REPEATS",
     "SAGA_OLDEST_AGE",
     "SAGA_STEP_DURATION",
     "SAGA_UNFINISHED",
     "SPANS_DROPPED",
     "SPANS_EXPORTED",
     "configure",
+    "expose",
     "render",
 ]
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0
@@ -60,8 +66,8 @@ _FAST_SECONDS: Final = (
 RPC_SERVER_CALL_DURATION: Final = Histogram(
     "rpc.server.call.duration",
     "s",
-    "Duration of inbound calls.",
-    ("rpc.method", "rpc.status_code"),
+    "Duration of inbound calls, by the workload that calls.",
+    ("rpc.method", "rpc.status_code", "mesh.caller"),
     _FAST_SECONDS,
 )
 RPC_CLIENT_CALL_DURATION: Final = Histogram(
@@ -71,11 +77,11 @@ RPC_CLIENT_CALL_DURATION: Final = Histogram(
     ("rpc.method", "rpc.status_code", "service.peer.name"),
     _FAST_SECONDS,
 )
-RPC_CLIENT_RETRIES: Final = Counter(
-    "mesh.rpc.client.retries",
-    "{attempt}",
-    "Attempts after the first of an outbound call.",
-    ("rpc.method", "service.peer.name"),
+RPC_SERVER_REPEATS: Final = Counter(
+    "mesh.rpc.server.repeats",
+    "{call}",
+    "Inbound calls that are not the first attempt of their caller.",
+    ("rpc.method", "mesh.caller"),
 )
 ADMISSION_REFUSED: Final = Counter(
     "mesh.admission.refused",
@@ -109,11 +115,18 @@ DB_CLIENT_OPERATION_DURATION: Final = Histogram(
     ("db.system.name", "db.query.summary", "error.type"),
     _FAST_SECONDS,
 )
+DB_CLIENT_CONNECTIONS: Final = Gauge(
+    "db.client.connection.count",
+    "{connection}",
+    "Connections to the database, used and idle.",
+    ("db.client.connection.state",),
+)
+DB_UNITS: Final = Gauge("mesh.db.units", "{unit}", "Units of work that wait or run.")
 MESSAGING_CLIENT_SENT_MESSAGES: Final = Counter(
     "messaging.client.sent.messages",
     "{message}",
-    "Messages the broker has acknowledged, or has not: error.type.",
-    ("messaging.destination.template", "error.type"),
+    "Messages the broker has acknowledged.",
+    ("messaging.destination.template",),
 )
 MESSAGING_CLIENT_CONSUMED_MESSAGES: Final = Counter(
     "messaging.client.consumed.messages",
@@ -124,7 +137,7 @@ MESSAGING_CLIENT_CONSUMED_MESSAGES: Final = Counter(
 MESSAGING_CLIENT_OPERATION_DURATION: Final = Histogram(
     "messaging.client.operation.duration",
     "s",
-    "Duration of sending and receiving.",
+    "Duration of sending a batch, until the broker has it on disk.",
     ("messaging.operation.name", "error.type"),
     _FAST_SECONDS,
 )
@@ -174,6 +187,15 @@ SAGA_STEP_DURATION: Final = Histogram(
     ("mesh.saga", "mesh.saga.step", "mesh.saga.outcome"),
     _FAST_SECONDS,
 )
+CERTIFICATE_LEFT: Final = Gauge(
+    "mesh.certificate.left", "s", "Time until the certificate of this workload expires."
+)
+CERTIFICATE_LIFE: Final = Gauge(
+    "mesh.certificate.life", "s", "For how long the certificate was good when it was new."
+)
+LOOP_LAG: Final = Histogram(
+    "mesh.loop.lag", "s", "How late the event loop comes to what is due.", (), _FAST_SECONDS
+)
 SPANS_EXPORTED: Final = Counter("mesh.spans.exported", "{span}", "Spans the collector has taken.")
 SPANS_DROPPED: Final = Counter(
     "mesh.spans.dropped", "{span}", "Spans lost: collector away or full."
@@ -183,12 +205,14 @@ LOGS_DROPPED: Final = Counter("mesh.logs.dropped", "{line}", "Lines lost: nobody
 INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     RPC_SERVER_CALL_DURATION,
     RPC_CLIENT_CALL_DURATION,
-    RPC_CLIENT_RETRIES,
+    RPC_SERVER_REPEATS,
     ADMISSION_REFUSED,
     MIRRORED_CALLS,
     PEERS_REFUSED,
     HTTP_SERVER_REQUEST_DURATION,
     DB_CLIENT_OPERATION_DURATION,
+    DB_CLIENT_CONNECTIONS,
+    DB_UNITS,
     MESSAGING_CLIENT_SENT_MESSAGES,
     MESSAGING_CLIENT_CONSUMED_MESSAGES,
     MESSAGING_CLIENT_OPERATION_DURATION,
@@ -203,6 +227,9 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     SAGA_UNFINISHED,
     SAGA_OLDEST_AGE,
     SAGA_STEP_DURATION,
+    CERTIFICATE_LEFT,
+    CERTIFICATE_LIFE,
+    LOOP_LAG,
     SPANS_EXPORTED,
     SPANS_DROPPED,
     LOGS_DROPPED,
@@ -210,7 +237,7 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
 
 _STARTED: Final = time.time()
 _target: Mapping[str, str] = {}
-_foreign: Callable[[], bytes] | None = None
+_foreign: Callable[[bool], bytes] | None = None
 
 
 def configure(
@@ -231,29 +258,40 @@ def configure(
         _foreign = _collect_foreign()
 
 
-def render() -> bytes:
-    """Writes all metrics in Prometheus' text format 0.0.4."""
-    lines = [*_process(), *_telemetry()]
+def expose(accept: str = "") -> tuple[str, bytes]:
+    """Writes all metrics as whoever asks can read them; gives the type of that, and the text.
+
+    `accept` is an HTTP header. Exemplars exist only in OpenMetrics.
+    """
+    openmetrics = "application/openmetrics-text" in accept
+    return _OPENMETRICS if openmetrics else _TEXT, render(openmetrics=openmetrics)
+
+
+def render(*, openmetrics: bool = False) -> bytes:
+    """Writes all metrics in Prometheus' text format 0.0.4, or in OpenMetrics' 1.0."""
+    lines = [*_process(openmetrics), *_telemetry(openmetrics)]
     for instrument in INSTRUMENTS:
-        lines += instrument.lines()
+        lines += instrument.lines(openmetrics=openmetrics)
     text = "\n".join(lines).encode() + b"\n"
-    return text if _foreign is None else text + _foreign()
+    if _foreign is not None:
+        text += _foreign(openmetrics)
+    return text + b"# EOF\n" if openmetrics else text
 
 
-def _telemetry() -> Iterator[str]:
+def _telemetry(openmetrics: bool) -> Iterator[str]:
     """Brings the counters of tracing and logging up to date, which count for themselves."""
     figures = tracing.figures()
     SPANS_EXPORTED.bind().raise_to(figures.exported)
     SPANS_DROPPED.bind().raise_to(figures.dropped)
     LOGS_DROPPED.bind().raise_to(logs.dropped())
     labels = ",".join(f'{name}="{escape(value)}"' for name, value in _target.items())
-    yield "# TYPE target_info gauge"
+    yield "# TYPE target info" if openmetrics else "# TYPE target_info gauge"
     yield f"target_info{{{labels}}} 1"
 
 
-def _process() -> Iterator[str]:
+def _process(openmetrics: bool) -> Iterator[str]:
     times = os.times()
-    yield "# TYPE process_cpu_seconds_total counter"
+    yield f"# TYPE process_cpu_seconds{'' if openmetrics else '_total'} counter"
     yield f"process_cpu_seconds_total {times.user + times.system:.2f}"
     yield "# TYPE process_start_time_seconds gauge"
     yield f"process_start_time_seconds {_STARTED:.2f}"
@@ -269,17 +307,19 @@ def _process() -> Iterator[str]:
     yield f"process_open_fds {descriptors}"
 
 
-def _collect_foreign() -> Callable[[], bytes]:
+def _collect_foreign() -> Callable[[bool], bytes]:
     exporter = importlib.import_module("opentelemetry.exporter.prometheus")
     sdk = importlib.import_module("opentelemetry.sdk.metrics")
     api = importlib.import_module("opentelemetry.metrics")
     client = importlib.import_module("prometheus_client")
+    newer = importlib.import_module("prometheus_client.openmetrics.exposition")
     registry = client.CollectorRegistry()
     reader = exporter.PrometheusMetricReader(disable_target_info=True, registry=registry)
     api.set_meter_provider(sdk.MeterProvider([reader], shutdown_on_exit=False))
 
-    def collect() -> bytes:
-        text: bytes = client.generate_latest(registry)
-        return text
+    def collect(openmetrics: bool) -> bytes:
+        writer = newer if openmetrics else client
+        text: bytes = writer.generate_latest(registry)
+        return text.removesuffix(b"# EOF\n")
 
     return collect

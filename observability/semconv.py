@@ -63,6 +63,8 @@ HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 HTTP_ROUTE: Final = "http.route"
 URL_SCHEME: Final = "url.scheme"
 
+MESH_PREVIOUS_ATTEMPTS: Final = "mesh.rpc.previous_attempts"
+
 SAGA_NAME: Final = "bank.saga.name"
 SAGA_STEP: Final = "bank.saga.step"
 SAGA_ATTEMPT: Final = "bank.saga.attempt"

@@ -97,6 +97,15 @@ class Database(ABC):
     async def close(self) -> None:
         """Takes no more units, finishes those it has, and lets the database go."""
 
+    @property
+    def units(self) -> int:
+        """How many units of work wait or run."""
+        return self._waiting
+
+    def connections(self) -> tuple[int, int] | None:
+        """Counts the connections that are used and those that are idle; None without a pool."""
+        return None
+
     def finishes(self, task: asyncio.Task[None]) -> None:
         """Has `close` wait for a task that uses the database."""
         self._users.add(task)

@@ -11,6 +11,7 @@ import random
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
@@ -201,6 +202,10 @@ class PostgresDatabase(Database):
         except TimeoutError:
             self._pool.terminate()
 
+    def connections(self) -> tuple[int, int]:
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
+
     async def _shielded(
         self,
         writes: bool,
@@ -223,7 +228,7 @@ class PostgresDatabase(Database):
         self._waiting -= 1
 
     async def _traced(self, writes: bool, unit: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        span = self.spans.begin()
+        span, began = self.spans.begin(), perf_counter()
         work: PostgresUnit | None = None
         failure: BaseException | None = None
         try:
@@ -240,6 +245,7 @@ class PostgresDatabase(Database):
             failure = error
             raise
         finally:
+            self.spans.count(perf_counter() - began, work, failure)
             if span is not None:
                 self.spans.end(span, work, failure)
 

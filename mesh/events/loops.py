@@ -120,6 +120,7 @@ class EventLoops:
         """Begins, and waits for nothing: neither for NATS nor for the lease."""
         self._database.on_outbox.append(self._on_outbox)
         metrics.OUTBOX_AGE.observe(self._outbox_age_s)
+        metrics.OUTBOX_PENDING.observe(lambda: self._relay.pending if self._leads else None)
         self._task = asyncio.create_task(self._run(), name="events")
 
     async def stop(self) -> None:
@@ -131,6 +132,7 @@ class EventLoops:
         self._task = None
         self._database.on_outbox.remove(self._on_outbox)
         metrics.OUTBOX_AGE.observe(None)
+        metrics.OUTBOX_PENDING.observe(None)
         await self._lease.release()
 
     def missing(self) -> list[str]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from time import perf_counter
 from typing import Final
 
 from google.protobuf import descriptor_pool
@@ -39,6 +40,7 @@ _POLL_S: Final = 1.0
 # Under load, what is committed meanwhile is sent together; an event alone does not wait.
 _PACE_S: Final = 0.004
 _TAIL: Final = 5 * MAX_BATCH
+_COUNT_EVERY_S: Final = 5.0
 _PRUNE_EVERY_S: Final = 600.0
 _KEEP_SENT_US: Final = 7 * 24 * 3600 * 1_000_000
 _PRUNED_AT_ONCE: Final = 1_000
@@ -47,6 +49,7 @@ _UNSENT = sql(
     "SELECT id, event_id, subject, type, key, version, headers, payload, created_at_us"
     " FROM outbox WHERE sent_at_us IS NULL ORDER BY id LIMIT :most"
 )
+_COUNT = sql("SELECT count(*) AS count FROM outbox WHERE sent_at_us IS NULL")
 _MARK = sql("UPDATE outbox SET sent_at_us = :now_us WHERE id = :id")
 _PRUNE = sql(
     "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox"
@@ -64,7 +67,11 @@ class _Kept:
 
 
 class Relay:
-    """Sends what the outbox holds. `backlog_since_us` is the time of the oldest unsent event."""
+    """Sends what the outbox holds.
+
+    `backlog_since_us` is the time of the oldest unsent event, `pending` how many there were when it
+    last looked.
+    """
 
     def __init__(
         self,
@@ -84,6 +91,8 @@ class Relay:
         self._streams: tuple[Connection | None, set[str]] = (None, set())
         self.problem = ""
         self.backlog_since_us: int | None = None
+        self.pending = 0
+        self._count_at = 0.0
 
     @property
     def published(self) -> list[EventType]:
@@ -135,6 +144,7 @@ class Relay:
         Raises `Transient` or `ApiError`; what was sent and not marked is then looked for.
         """
         rows = await self._database.read(_fetch_unsent, MAX_BATCH)
+        await self._count(len(rows))
         if not rows:
             self.backlog_since_us = None
             return 0
@@ -155,6 +165,14 @@ class Relay:
         self._ends = ends
         return len(waiting)
 
+    async def _count(self, fetched: int) -> None:
+        """Counts what waits; a backlog is counted now and then, for that takes reading it."""
+        if fetched < MAX_BATCH:
+            self.pending = fetched
+        elif (now := perf_counter()) >= self._count_at:
+            self.pending = await self._database.read(_count_unsent)
+            self._count_at = now + _COUNT_EVERY_S
+
     async def _send(
         self,
         connection: Connection,
@@ -167,13 +185,13 @@ class Relay:
         await self._ensure(connection, stream, batch[0].kind)
         unknown = [kept.envelope for kept in batch if kept.envelope.event_id not in known]
         if unknown:
-            end = await put(connection, unknown, after=end)
+            end = await _timed(put(connection, unknown, after=end))
         last = batch[-1].envelope.event_id
         # A failure to mark them sends them again; their spans are recorded already.
         record_sent([kept for kept in batch if kept.id not in self._recorded])
         self._recorded = {kept.id for kept in batch}
         for kept in batch:
-            metrics.MESSAGING_CLIENT_SENT_MESSAGES.add(1, kept.kind.template, "")
+            metrics.MESSAGING_CLIENT_SENT_MESSAGES.add(1, kept.kind.template)
         mark = Mark(stream, known.get(last, end), last)
         await self._database.transact(_mark, [kept.id for kept in batch], mark)
         return end
@@ -207,6 +225,20 @@ class Relay:
             self.problem = ""
             await create_stream(connection, kind, self.settings)
             known.add(stream)
+
+
+async def _timed(sending: Awaitable[int]) -> int:
+    """Counts how long it takes to send a batch."""
+    began, error_type = perf_counter(), ""
+    try:
+        return await sending
+    except BaseException as error:
+        error_type = type(error).__qualname__
+        raise
+    finally:
+        metrics.MESSAGING_CLIENT_OPERATION_DURATION.record(
+            perf_counter() - began, "send", error_type
+        )
 
 
 def record_sent(batch: Sequence[_Kept]) -> None:
@@ -258,6 +290,13 @@ def _sampled(
 def _kept(row: Row) -> _Kept:
     descriptor = descriptor_pool.Default().FindMessageTypeByName(row["type"])
     return _Kept(row["id"], describe(descriptor), envelope_of(row))
+
+
+async def _count_unsent(work: UnitOfWork) -> int:
+    row = await work.fetch_one(_COUNT)
+    assert row is not None
+    count: int = row["count"]
+    return count
 
 
 async def _fetch_unsent(work: UnitOfWork, most: int) -> list[Row]:

@@ -201,7 +201,11 @@ def _traced(route: str, answer: Answer) -> Answer:
         span.set_attribute(semconv.HTTP_RESPONSE_STATUS_CODE, response.status_code)
         span.end()
         metrics.HTTP_SERVER_REQUEST_DURATION.record(
-            time.perf_counter() - began, request.method, route, str(response.status_code)
+            time.perf_counter() - began,
+            request.method,
+            route,
+            str(response.status_code),
+            trace_id=context.trace_id if context.trace_flags.sampled else 0,
         )
         return response
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter, time
+from typing import NamedTuple
 
 import grpc
 from opentelemetry.trace import SpanKind, StatusCode
@@ -16,6 +17,8 @@ from mesh.errors import Error, Overloaded
 from mesh.rpc.context import Caller
 from mesh.rpc.status import code_of
 from observability import logs, metrics, semconv, tracing
+from observability.instruments import HistogramCell
+from observability.spans import RecordedSpan
 
 __all__ = ["ClientRecord", "ServerRecord"]
 
@@ -28,16 +31,24 @@ FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL",
 # Why a workload is refused for who it is.
 _STRANGERS = frozenset({"CALLER_NOT_ALLOWED", "NO_WORKLOAD", "PEER_UNKNOWN"})
 
-# A method's lines are of few kinds; a stranger's names must not fill the memory.
+# A method's calls are of few kinds; a stranger's names must not fill the memory.
 _KINDS = 256
+_DIGITS = 4
 
 log = logs.get_logger("mesh.rpc")
+
+
+class _Kind(NamedTuple):
+    """What calls that ended alike have in common: their line in the log, and their durations."""
+
+    line: logs.Recurring
+    durations: HistogramCell
 
 
 class ServerRecord:
     """Records the calls of one method that this process answers."""
 
-    __slots__ = ("_lines", "attributes", "name", "succeeded")
+    __slots__ = ("_kinds", "attributes", "name")
 
     def __init__(self, path: str) -> None:
         self.name = path.removeprefix("/")
@@ -48,8 +59,7 @@ class ServerRecord:
                 semconv.RPC_STATUS_CODE: OK,
             }
         )
-        self._lines: dict[tuple[str, str, str], logs.Recurring] = {}
-        self.succeeded = metrics.RPC_SERVER_CALL_DURATION.bind(self.name, OK)
+        self._kinds: dict[tuple[str, str, str], _Kind] = {}
 
     def begin(self, traceparent: str | None) -> tracing.Span:
         """Begins a call, as a child of the caller's span."""
@@ -57,8 +67,14 @@ class ServerRecord:
 
     def turn_away(self) -> None:
         """Counts a call that was refused before anything of it was looked at."""
-        metrics.RPC_SERVER_CALL_DURATION.record(0.0, self.name, _EXHAUSTED)
+        metrics.RPC_SERVER_CALL_DURATION.record(0.0, self.name, _EXHAUSTED, "")
         metrics.ADMISSION_REFUSED.add(1, self.name, "OVERLOADED")
+
+    def repeated(self, span: tracing.Span, attempts: str, caller: Caller | None) -> None:
+        """Counts a call that its client has asked before; `attempts` is what it says of that."""
+        metrics.RPC_SERVER_REPEATS.add(1, self.name, caller.workload if caller else "")
+        if attempts.isdecimal() and len(attempts) < _DIGITS:
+            span.set_attribute(semconv.MESH_PREVIOUS_ATTEMPTS, int(attempts))
 
     def end(
         self,
@@ -70,11 +86,8 @@ class ServerRecord:
         """Ends a call. `began` is of `time.perf_counter`."""
         seconds = perf_counter() - began
         code, reason = OK, ""
-        if failure is None:
-            self.succeeded.record(seconds)
-        else:
+        if failure is not None:
             code, reason = _code_name(failure), _reason(failure)
-            metrics.RPC_SERVER_CALL_DURATION.record(seconds, self.name, code)
             span.set_attribute(semconv.RPC_STATUS_CODE, code)
             span.set_attribute(semconv.ERROR_TYPE, reason)
             if isinstance(failure, Overloaded):
@@ -87,18 +100,22 @@ class ServerRecord:
                 log.error("a call met a bug", exc_info=failure, extra={"rpc.method": self.name})
         span.end()
         kind = (code, reason, caller.workload if caller else "")
-        line = self._lines.get(kind) or self._line(kind)
+        line, durations = self._kinds.get(kind) or self._kind(kind)
+        durations.record(seconds, span.trace_id if type(span) is RecordedSpan else 0)
         line.write(time(), span, round(seconds * 1e3, 3))
 
-    def _line(self, kind: tuple[str, str, str]) -> logs.Recurring:
+    def _kind(self, kind: tuple[str, str, str]) -> _Kind:
         code, reason, workload = kind
         facts = {"rpc.method": self.name, "rpc.status_code": code, "caller": workload}
         if reason:
             facts["reason"] = reason
-        if len(self._lines) >= _KINDS:
-            self._lines.clear()
-        line = self._lines[kind] = logs.Recurring("mesh.rpc", "call", facts, "duration_ms")
-        return line
+        if len(self._kinds) >= _KINDS:
+            self._kinds.clear()
+        made = self._kinds[kind] = _Kind(
+            logs.Recurring("mesh.rpc", "call", facts, "duration_ms"),
+            metrics.RPC_SERVER_CALL_DURATION.bind(self.name, code, workload),
+        )
+        return made
 
 
 class ClientRecord:
@@ -128,11 +145,14 @@ class ClientRecord:
     def end(self, span: tracing.Span, began: float, failure: BaseException | None) -> None:
         """Ends a call. `began` is of `time.perf_counter`."""
         seconds = perf_counter() - began
+        trace_id = span.trace_id if type(span) is RecordedSpan else 0
         if failure is None:
-            self.succeeded.record(seconds)
+            self.succeeded.record(seconds, trace_id)
         else:
             code = _code_name(failure)
-            metrics.RPC_CLIENT_CALL_DURATION.record(seconds, self.name, code, self.service)
+            metrics.RPC_CLIENT_CALL_DURATION.record(
+                seconds, self.name, code, self.service, trace_id=trace_id
+            )
             span.set_attribute(semconv.RPC_STATUS_CODE, code)
             tracing.fail(span, _reason(failure))
         span.end()

@@ -75,7 +75,7 @@ class _StreamingMethod:
     @asynccontextmanager
     async def _call(self, context: Context) -> AsyncIterator[None]:
         began = time.perf_counter()
-        authorization, traceparent, after = headers_of(context)
+        authorization, traceparent, after, _ = headers_of(context)
         out = Outgoing(after=after)
         current.set(out)
         span = self.record.begin(traceparent)

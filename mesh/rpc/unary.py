@@ -34,8 +34,11 @@ TOO_LATE_S = 0.005
 # itself: clocks of two machines and the way between them.
 SLACK_S = 0.1
 
+# What a gRPC client says that repeats a call by itself (gRFC A6).
+ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Headers: TypeAlias = tuple[str | None, str | None, str]
+Headers: TypeAlias = tuple[str | None, str | None, str, str]
 
 
 def wrap_unary(door: Door, load: Load, policy: MethodPolicy, handler: Handler) -> Handler:
@@ -66,7 +69,7 @@ class _UnaryMethod:
             # Without a span or a line in the log: a refusal as dear as a call would be no relief.
             self.record.turn_away()
             return await refuse(context, turned_away(self.load.pause_s))
-        authorization, traceparent, after = headers_of(context)
+        authorization, traceparent, after, attempts = headers_of(context)
         out = Outgoing(after=after)
         span = self.record.begin(traceparent)
         # The core gives every call a task of its own: both are current until it ends.
@@ -80,6 +83,8 @@ class _UnaryMethod:
             if not isinstance(error, Exception):
                 raise
         finally:
+            if attempts:
+                self.record.repeated(span, attempts, out.caller)
             self.record.end(span, began, failure, out.caller)
         self.load.note(failure)
         return await refuse(context, failure)
@@ -110,9 +115,11 @@ class _UnaryMethod:
 
 
 def headers_of(context: Context) -> Headers:
-    """Finds `authorization`, `traceparent` and `consistency-after` in a call's metadata."""
+    """Finds `authorization`, `traceparent`, `consistency-after` and the number of attempts before
+    this one in a call's metadata.
+    """
     authorization = traceparent = None
-    after = ""
+    after = attempts = ""
     for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str):
             authorization = value
@@ -120,7 +127,9 @@ def headers_of(context: Context) -> Headers:
             traceparent = value
         elif key == AFTER_KEY and isinstance(value, str):
             after = value
-    return authorization, traceparent, after
+        elif key == ATTEMPTS_KEY and isinstance(value, str):
+            attempts = value
+    return authorization, traceparent, after, attempts
 
 
 def time_left(policy: MethodPolicy, context: Context) -> tuple[float, bool]:

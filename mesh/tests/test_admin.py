@@ -15,7 +15,7 @@ class Page:
     def __init__(self) -> None:
         self.readiness = Readiness()
         pages = {b"/debug/x": lambda: b"[1]"}
-        self.admin = Admin(self.readiness, lambda: b"a_total 1\n", pages)
+        self.admin = Admin(self.readiness, lambda accept: (accept or "text", b"a_total 1\n"), pages)
         self.problem = ""
         self.port = 0
         self.readiness.needs("database", lambda: self.problem)
@@ -84,3 +84,13 @@ def test_addresses_are_a_host_and_a_port() -> None:
     assert host_and_port("[::1]:80") == ("::1", 80)
     with pytest.raises(ValueError, match="invalid literal"):
         host_and_port("localhost")
+
+
+async def test_who_asks_for_metrics_says_how_they_are_written(page: Page) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert b"Content-Type: application/openmetrics-text\r\n" in answer

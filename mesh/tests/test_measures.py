@@ -27,8 +27,8 @@ def test_a_metric_with_labels_is_told_by_its_least_and_greatest() -> None:
 
 def test_latencies_are_told_over_all_methods() -> None:
     before = measured(pb.RegisterResponse(wants_latency=True)).latency
-    metrics.RPC_SERVER_CALL_DURATION.record(0.02, "a/B", "OK")
-    metrics.RPC_SERVER_CALL_DURATION.record(99.0, "a/C", "INTERNAL")
+    metrics.RPC_SERVER_CALL_DURATION.record(0.02, "a/B", "OK", "bff")
+    metrics.RPC_SERVER_CALL_DURATION.record(99.0, "a/C", "INTERNAL", "bff")
 
     after = measured(pb.RegisterResponse(wants_latency=True)).latency
 

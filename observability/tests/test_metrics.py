@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import parser
 
 from observability import instruments, metrics
 from observability.instruments import Counter, Gauge, Histogram
@@ -83,11 +85,45 @@ def test_values_of_labels_are_escaped() -> None:
 
 def test_all_instruments_are_rendered_with_the_target() -> None:
     metrics.configure(service="transfers", version="1", instance="transfers-1")
-    metrics.RPC_SERVER_CALL_DURATION.record(0.2, "a/b", "OK")
+    metrics.RPC_SERVER_CALL_DURATION.record(0.2, "a/b", "OK", "bff")
     text = metrics.render().decode()
     assert 'target_info{service_name="transfers",service_version="1"' in text
-    assert 'rpc_server_call_duration_seconds_count{rpc_method="a/b",rpc_status_code="OK"}' in text
+    labels = 'rpc_method="a/b",rpc_status_code="OK",mesh_caller="bff"'
+    assert f"rpc_server_call_duration_seconds_count{{{labels}}}" in text
     assert "mesh_spans_dropped_total 0" in text
     assert "process_resident_memory_bytes" in text
     names = [instrument.name for instrument in metrics.INSTRUMENTS]
     assert len(names) == len(set(names))
+
+
+def test_a_bucket_names_the_last_trace_that_fell_into_it() -> None:
+    histogram = Histogram("x", "s", "d", (), (0.1, 1.0))
+    for value, trace_id in ((0.2, 0xA), (0.3, 0xB), (0.4, 0), (5.0, 0xC)):
+        histogram.record(value, trace_id=trace_id)
+
+    assert [line.partition(" # ")[2] for line in histogram.lines(openmetrics=True)][2:5] == [
+        "",
+        f'{{trace_id="{0xB:032x}"}} 0.3',
+        f'{{trace_id="{0xC:032x}"}} 5.0',
+    ]
+    assert not any(" # {" in line for line in histogram.lines())
+
+
+def test_what_is_exposed_as_openmetrics_is_read_by_prometheus_own_reader() -> None:
+    metrics.configure(service="transfers", version="1", instance="transfers-1")
+    metrics.ADMISSION_REFUSED.add(1, "a/b", "OVERLOADED")
+    metrics.HTTP_SERVER_REQUEST_DURATION.record(0.2, "GET", "/x", "200", trace_id=0xAB)
+
+    kind, text = metrics.expose("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    reader: Any = parser
+    families = {each.name: each for each in reader.text_string_to_metric_families(text.decode())}
+
+    assert kind.startswith("application/openmetrics-text; version=1.0.0")
+    assert families["mesh_admission_refused"].type == "counter"
+    exemplars = [
+        sample.exemplar.labels
+        for sample in families["http_server_request_duration_seconds"].samples
+        if sample.exemplar
+    ]
+    assert {"trace_id": f"{0xAB:032x}"} in exemplars
+    assert metrics.expose("*/*")[0].startswith("text/plain; version=0.0.4")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from mesh.db.database import Database, report_orphan
@@ -117,7 +118,9 @@ class SqliteDatabase(Database):
 
     def _answered(self, batch: list[Job]) -> None:
         self._waiting -= len(batch)
+        now = perf_counter()
         for job in batch:
+            self.spans.count(now - job.began, job.work, job.error)
             if job.span is not None:
                 self.spans.end(job.span, job.work, job.error)
             if job.future.done():

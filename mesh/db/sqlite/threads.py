@@ -18,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any
 
 from mesh.db.errors import unavailable
@@ -41,7 +42,18 @@ _SWITCH_INTERVAL_S = 0.000_05
 class Job:
     """A unit of work that waits for its thread, and then for its caller."""
 
-    __slots__ = ("answer", "args", "context", "error", "future", "kwargs", "span", "unit", "work")
+    __slots__ = (
+        "answer",
+        "args",
+        "began",
+        "context",
+        "error",
+        "future",
+        "kwargs",
+        "span",
+        "unit",
+        "work",
+    )
 
     def __init__(
         self,
@@ -57,6 +69,7 @@ class Job:
         self.context: Context = copy_context()
         self.future = future
         self.span = span
+        self.began = perf_counter()
         self.work: SqliteUnit | None = None
         self.answer: Any = None
         self.error: BaseException | None = None

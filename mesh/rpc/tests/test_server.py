@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -20,6 +21,9 @@ from mesh.rpc.door import Door
 from mesh.rpc.load import Load
 from mesh.rpc.server import Handlers, make_server
 from mesh.rpc.status import DETAILS_KEY
+from observability import metrics, tracing
+from observability.spans import RecordedSpan
+from observability.tracing import Span
 
 from .parts import ACCOUNT_ID, Accounts, describe, serving
 
@@ -227,6 +231,45 @@ async def test_a_handler_is_told_how_long_it_has() -> None:
 
     assert 0.5 < seen[0] <= 1.0  # The contract's, for a client that sets none.
     assert 0 < seen[1] <= 0.5 * 1.035  # The core rounds up.
+
+
+async def test_an_attempt_that_is_not_the_first_is_counted_and_marked() -> None:
+    attempts: list[Span] = []
+
+    async def answer(request: Any, context: Context) -> Any:
+        attempts.append(tracing.current_span())
+        if len(attempts) < 3:
+            raise errors.Transient("AWAY", "It is away.")
+        return pb.DescribeAccountResponse()
+
+    repeats = metrics.RPC_SERVER_REPEATS.bind(DESCRIBE[1:], "transfers")
+    before = repeats.value
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.01s",
+        "maxBackoff": "0.01s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": retry}]}
+    tracing.configure(service="test", otlp_url="http://127.0.0.1:9")
+    try:
+        async with (
+            serving(Accounts(answer)) as served,
+            grpc.aio.insecure_channel(
+                served.address, options=[("grpc.service_config", json.dumps(config))]
+            ) as channel,
+        ):
+            ask: Any = channel.unary_unary(DESCRIBE)
+            await ask(describe().SerializeToString())
+    finally:
+        tracing.shutdown(0)
+
+    assert repeats.value - before == 2
+    marks = [
+        cast(RecordedSpan, span).attributes.get("mesh.rpc.previous_attempts") for span in attempts
+    ]
+    assert marks == [None, 1, 2]
 
 
 async def test_the_server_ends_a_call_whose_client_would_wait_for_ever() -> None:
