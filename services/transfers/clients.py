@@ -12,7 +12,7 @@ from mesh.errors import FailedPrecondition, NotFound, Refused, Transient
 from services import wire
 from services.money import Money
 
-from .domain.transfers import Account, Supplier, Transfer
+from .domain.transfers import Account, Supplier, Transfer, masked
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
@@ -73,7 +73,7 @@ class AccountsLedger:
                 hold_id=transfer.id,
                 postings=parts(transfer, CLEARING),
                 description=transfer.description,
-                counterparty=transfer.payee_name or transfer.pix_key,
+                counterparty=transfer.payee_name or masked(transfer.pix_key),
             )
         )
 

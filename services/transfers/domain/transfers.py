@@ -285,6 +285,14 @@ class Refund:
             raise AlreadyExists("REQUEST_ID_TAKEN", "This request id names another transfer.")
 
 
+def masked(key: str) -> str:
+    """Shows as much of a Pix key as tells it from others: lines travel, and a key is personal."""
+    name, at, domain = key.rpartition("@")
+    if at:
+        return f"{name[:2]}***@{domain}"
+    return f"***{key[-4:]}" if key else ""
+
+
 def may_pay(role: str) -> bool | None:
     """Tells what a role allows; None if it is no part in the company at all."""
     return None if role == NO_ROLE else role in PAYING_ROLES

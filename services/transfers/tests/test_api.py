@@ -95,7 +95,7 @@ async def test_a_payment_by_pix_is_held_sent_and_settled(bank: Bank) -> None:
     (settled,) = bank.accounts.settled
     assert (settled.postings[0].account_id, settled.counterparty) == (
         "pix-clearing",
-        "bia@example.com",
+        "bi***@example.com",
     )
     (completed,) = await bank.service.told(TransferCompleted)
     assert completed.data.end_to_end_id == transfer.end_to_end_id
