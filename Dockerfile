@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1.7
 # One file for every image: `--target service --build-arg SERVICE=transfers`, `control-plane`, `tools`.
 # An image of a service holds the mesh, the contracts and that one service: if it imported another,
 # it would not start.
@@ -32,7 +31,9 @@ FROM mesh AS control-plane
 USER 0
 RUN install -d -o bank -g bank -m 0700 /data
 USER 10001:10001
-ENV MESH_XDS_DATA_DIR=/data MESH_XDS_LISTEN=0.0.0.0:18000 MESH_XDS_IDENTITY_LISTEN=0.0.0.0:18001 \
+# The authority is `authority/` among the secrets: whoever runs the image need not write to it.
+ENV MESH_XDS_DATA_DIR=/data MESH_XDS_AUTHORITY_DATA_DIR=/run/secrets \
+    MESH_XDS_LISTEN=0.0.0.0:18000 MESH_XDS_IDENTITY_LISTEN=0.0.0.0:18001 \
     MESH_XDS_ADMIN_LISTEN=0.0.0.0:9464
 EXPOSE 18000 18001 9464
 ENTRYPOINT ["python", "-m", "mesh.xds"]

@@ -120,6 +120,24 @@ def test_secrets_are_files_and_each_part_is_given_its_own(compose: dict[str, Any
         assert mount["volume"]["subpath"] == name
 
 
+def test_what_users_keeps_sealed_is_opened_by_a_key_that_outlives_it(
+    compose: dict[str, Any],
+) -> None:
+    key = compose["services"]["users"]["environment"]["USERS_MASTER_KEY_FILE"]
+
+    # Not one that the process makes up where nothing of it is kept.
+    assert key == "/run/secrets/master.key"
+
+
+def test_the_control_plane_is_two_with_a_volume_each(compose: dict[str, Any]) -> None:
+    plane = compose["services"]["control-plane"]
+    data, secrets = plane["volumes"]
+
+    assert plane["deploy"]["replicas"] == 2
+    assert data == {"type": "volume", "target": "/data", "volume": {}}
+    assert (secrets["target"], secrets["read_only"]) == ("/run/secrets", True)
+
+
 def test_a_stanza_of_a_service_is_short() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     for name in BANK.services:
@@ -247,6 +265,37 @@ def test_nothing_is_reached_but_by_a_policy(manifests: list[dict[str, Any]]) -> 
     assert policies["deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     asked = policies["mesh"]["spec"]["ingress"]
     assert asked[0]["ports"] == [{"port": 50051}]
+
+
+def test_the_control_plane_is_two_that_share_the_authority_and_the_policy(
+    manifests: list[dict[str, Any]],
+) -> None:
+    deployment = named(manifests, "Deployment")["control-plane"]["spec"]
+    pod = deployment["template"]["spec"]
+    mounts = {each["name"]: each for each in pod["containers"][0]["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    secrets = {each["path"] for each in volumes["secrets"]["secret"]["items"]}
+
+    assert deployment["replicas"] == 2
+    assert "control-plane" in named(manifests, "PodDisruptionBudget")
+    assert named(manifests, "Service")["control-plane"]["spec"]["clusterIP"] == "None"
+    assert mounts["secrets"] == {
+        "name": "secrets",
+        "mountPath": "/run/secrets",
+        "readOnly": True,
+    }
+    assert {"mesh_xds_nats_url", "authority/bundle.pem", "authority/join.key"} < secrets
+    assert "emptyDir" in volumes["data"]
+
+
+def test_what_a_service_is_told_to_reach_it_may_reach(manifests: list[dict[str, Any]]) -> None:
+    rules = named(manifests, "NetworkPolicy")["mesh"]["spec"]["egress"]
+    open_ports = {port["port"] for rule in rules for port in rule["ports"]}
+
+    for name, pod in pods(manifests):
+        told = " ".join(each.get("value", "") for each in pod["containers"][0]["env"])
+        asked = {int(port) for port in re.findall(r"[a-z]:(\d{4,5})\b", told)}
+        assert asked <= open_ports, name
 
 
 def test_only_a_service_with_a_database_migrates_one(manifests: list[dict[str, Any]]) -> None:

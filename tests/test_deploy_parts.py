@@ -26,13 +26,20 @@ from mesh.errors import Transient
 from mesh.events.envelope import describe
 from mesh.events.jetstream import ApiError, Jetstream
 from mesh.events.stream import StreamSettings, create_stream
+from mesh.identity.issued import good_entries
+from mesh.identity.live import LiveAuthority
+from mesh.identity.rotation import prepare_root, switch_root
+from mesh.identity.workload import WorkloadIdentity
 from mesh.settings import Settings
 from mesh.testing.postgres import PostgresServer
 from mesh.testing.waiting import eventually
+from mesh.xds.plane import ControlPlane
+from mesh.xds.settings import ControlPlaneSettings
 from services.__main__ import BANK
 
 ROOT = Path(__file__).parents[1]
 LIFE = timedelta(days=1)
+PATIENCE_S = 10.0
 
 
 def make(out: Path) -> None:
@@ -70,6 +77,55 @@ def test_secrets_stay_as_they_are_but_for_the_tokens(secrets: Path) -> None:
     make(secrets)
 
     assert read() == before
+
+
+async def test_a_control_plane_issues_by_secrets_that_it_may_only_read(
+    secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = secrets / "control-plane"
+    before = sorted(given.rglob("*"))
+    monkeypatch.delenv("MESH_XDS_NATS_URL", raising=False)
+    told = ControlPlaneSettings(_secrets_dir=given)  # type: ignore[call-arg]
+    assert re.fullmatch(r"nats://control-plane:\S{32}@nats:4222", told.nats_url)
+    # Whoever is root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: given not in Path(path).parents)
+    plane = ControlPlane(
+        ControlPlaneSettings(
+            data_dir=tmp_path / "data",
+            authority_data_dir=given,
+            listen="127.0.0.1:0",
+            identity_listen="127.0.0.1:0",
+        )
+    )
+    await plane.start()
+    try:
+        identity = WorkloadIdentity(
+            "pix",
+            directory=tmp_path / "pix",
+            address=plane.identity_address,
+            join_token_file=secrets / "pix" / "join.token",
+            trust_bundle_file=secrets / "pix" / "bundle.pem",
+        )
+        await asyncio.wait_for(identity.obtain(), PATIENCE_S)
+    finally:
+        await plane.stop()
+
+    assert [entry.workload for entry in good_entries(tmp_path / "data")] == ["pix"]
+    assert sorted(given.rglob("*")) == before
+
+
+def test_a_new_intermediate_among_the_secrets_is_noticed(tmp_path: Path) -> None:
+    make(tmp_path)
+    directory = tmp_path / "control-plane" / "authority"
+    live = LiveAuthority(directory)
+    before = live.now()
+    assert live.now() is before
+    prepare_root(tmp_path / "root")
+    make(tmp_path)
+    switch_root(tmp_path / "root")
+    make(tmp_path)
+
+    assert live.now().intermediate != before.intermediate
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ nothing else:
 
 authority/              the certificate authority with its root: nobody's but this command's, which
                         is why it can be kept elsewhere
-control-plane/          what the control plane issues with: all of the authority but the root
+control-plane/          what the control plane issues with: all of the authority but the root;
+                        mesh_xds_nats_url, for the policy that its replicas share
 SERVICE/                join.token, bundle.pem, mesh_nats_url, mesh_database_url, and master.key,
                         for what a service keeps sealed: whoever loses it loses that
 postgres/               the administrator's password, and SERVICE.password for each role
@@ -32,6 +33,7 @@ __all__ = ["prepare", "register"]
 
 # Read by images that run as somebody else: their folder is what keeps others out.
 _FOR_IMAGES = 0o644
+_CONTROL_PLANE = "control-plane"
 _PASSWORD_BYTES = 24
 _MASTER_KEY_BYTES = 48
 
@@ -68,15 +70,18 @@ def prepare(
 
     authority = Authority.open(authority_directory(root))
     _keep_authority(root, out)
-    passwords = {name: _password(out / "nats" / f"{name}.password") for name in project.services}
+    connecting = (*project.services, _CONTROL_PLANE)
+    passwords = {name: _password(out / "nats" / f"{name}.password") for name in connecting}
     users = [f'  {{user: {name}, password: "{word}"}}' for name, word in passwords.items()]
     conf = "\n".join(["users: [", *users, "]", ""])
     _write(out / "nats" / "users.conf", conf.encode(), _FOR_IMAGES)
+    urls = {name: f"nats://{name}:{word}@{nats}".encode() for name, word in passwords.items()}
+    _write(out / _CONTROL_PLANE / "mesh_xds_nats_url", urls[_CONTROL_PLANE])
     for name in project.services:
         folder = out / name
         _write(folder / "bundle.pem", authority.trust_bundle)
         _write(folder / "join.token", mint_join_token(root, name, token_life).encode())
-        _write(folder / "mesh_nats_url", f"nats://{name}:{passwords[name]}@{nats}".encode())
+        _write(folder / "mesh_nats_url", urls[name])
     for name in with_database(project):
         word = _password(out / "postgres" / f"{name}.password")
         url = f"postgresql://{name}:{word}@{database}/{name}"
@@ -90,7 +95,7 @@ def _keep_authority(root: Path, out: Path) -> None:
     """Copies the authority for the control plane, which needs no root to issue."""
     from mesh.identity.join import authority_directory
 
-    source, target = authority_directory(root), authority_directory(out / "control-plane")
+    source, target = authority_directory(root), authority_directory(out / _CONTROL_PLANE)
     for name in ("intermediate/cert.pem", "intermediate/key.pem", "bundle.pem", "join.key"):
         _write(target / name, (source / name).read_bytes())
 

@@ -1,4 +1,5 @@
-"""The register of issued certificates: a line of JSON for each, in the authority's directory.
+"""The register of issued certificates: a line of JSON for each, in the authority's directory, or
+in the data directory of a control plane that is given the authority as a secret.
 
 It is how an operator sees who has what, and how a change of the root knows whom to wait for.
 """

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mesh.identity.authority import Authority
-from mesh.identity.directory import BUNDLE
+from mesh.identity.directory import BUNDLE, CERTIFICATE
 
 __all__ = ["LiveAuthority"]
 
@@ -30,6 +29,7 @@ class LiveAuthority:
             pass
         return self._authority
 
-    def _marks(self) -> tuple[int, str]:
-        bundle = (self.directory / BUNDLE).stat().st_mtime_ns
-        return bundle, os.readlink(self.directory / "intermediate" / ".current")
+    def _marks(self) -> list[tuple[int, int]]:
+        """Tells which files they are. Where they come from a secret, there is no link to read."""
+        files = (self.directory / BUNDLE, self.directory / "intermediate" / CERTIFICATE)
+        return [(found.st_ino, found.st_mtime_ns) for found in (file.stat() for file in files)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,11 +23,15 @@ __all__ = ["IdentityService"]
 
 
 class IdentityService(IdentityServiceServicer):
-    """Issues a certificate to whoever shows a join token, for the workload that the token names."""
+    """Issues a certificate to whoever shows a join token, for the workload that the token names.
 
-    def __init__(self, live: LiveAuthority, ttl: timedelta) -> None:
+    `register` is the directory where it notes what it has issued.
+    """
+
+    def __init__(self, live: LiveAuthority, ttl: timedelta, register: Path) -> None:
         self._live = live
         self._ttl = ttl
+        self._register = register
 
     async def IssueCertificate(
         self, request: pb.IssueCertificateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -37,7 +42,7 @@ class IdentityService(IdentityServiceServicer):
             issued = authority.issue(workload, _public_key(request.csr_pem), self._ttl)
         except Refused as error:
             await refuse(context, error)
-        await asyncio.to_thread(note, self._live.directory, authority, workload, issued)
+        await asyncio.to_thread(note, self._register, authority, workload, issued)
         response = pb.IssueCertificateResponse(
             certificate_chain_pem=issued.chain_pem.decode(),
             trust_bundle_pem=authority.trust_bundle.decode(),

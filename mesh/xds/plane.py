@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 
@@ -87,7 +89,9 @@ class ControlPlane:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = authority_directory(settings.authority_data_dir)
         authority = await asyncio.to_thread(LiveAuthority, directory)
-        await asyncio.to_thread(tidy, directory)
+        # A secret that is mounted cannot be written to.
+        register = directory if os.access(directory, os.W_OK) else settings.data_dir
+        await asyncio.to_thread(tidy, register)
         await self.policies.start(settings.silence_s)
         self.publisher.catalogue.restore(
             self._store.load(), until=time.monotonic() + settings.return_window_s
@@ -96,7 +100,7 @@ class ControlPlane:
         self.publisher.on_publish.append(self._store.changed)
         certificate = _OwnCertificate(authority, settings)
         await self._serve_mesh(certificate)
-        await self._serve_identity(authority, certificate)
+        await self._serve_identity(authority, certificate, register)
         if settings.admin_listen:
             content = pages(
                 self.publisher, self.registry, self.reports, lambda: self._working is not None
@@ -164,12 +168,15 @@ class ControlPlane:
             self.policies.service.handler(),
         )
 
-    async def _serve_identity(self, authority: LiveAuthority, certificate: _OwnCertificate) -> None:
+    async def _serve_identity(
+        self, authority: LiveAuthority, certificate: _OwnCertificate, register: Path
+    ) -> None:
         # Whoever can reach the port can ask.
         options = _SHARED if self.settings.shared_listen else _OPTIONS
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_ASKING)
         ttl = timedelta(seconds=self.settings.certificate_ttl_s)
-        add_IdentityServiceServicer_to_server(IdentityService(authority, ttl), server)
+        identity = IdentityService(authority, ttl, register)
+        add_IdentityServiceServicer_to_server(identity, server)
         self.identity_address = _listen(
             server, self.settings.identity_listen, certificate.credentials(mutual=False)
         )

@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["ControlPlaneSettings"]
 
+# As of any process: `mesh.settings`.
+_SECRETS = Path("/run/secrets")
+
 
 class ControlPlaneSettings(BaseSettings):
     """The settings of the control plane. Addresses are `host:port`.
@@ -17,7 +20,12 @@ class ControlPlaneSettings(BaseSettings):
     Raises `pydantic.ValidationError` when made of something that makes no sense.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MESH_XDS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MESH_XDS_",
+        frozen=True,
+        extra="ignore",
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+    )
 
     # Holds the authority and the catalogue; nobody else may read it.
     data_dir: Path = Path(".bank/control-plane")
