@@ -38,10 +38,13 @@ class Intake:
     async def transfer(self, asked: Transfer) -> tuple[Transfer, bool]:
         """Accepts a transfer of the user who calls."""
         supplier, step_up = None, why_not_proven()
-        if asked.supplier_id:
-            # What was accepted before is answered as it was, whatever has become of the supplier.
+        if asked.supplier_id or asked.scheduled_for_us is not None:
+            # What was accepted before is answered as it was, whatever has become of the supplier,
+            # and though its time has come since.
             if earlier := await self.chassis.read(transfers.repeated, asked):
                 return earlier, False
+            asked.must_lie_ahead()
+        if asked.supplier_id:
             supplier = await self.suppliers.find(asked.supplier_id)
             asked = asked.to(supplier)
 

@@ -30,9 +30,7 @@ class TransfersApi(TransfersServiceServicer):
         self, request: pb.CreateTransferRequest, context: Context
     ) -> pb.CreateTransferResponse:
         self.chassis.admit()
-        asked = to_transfer(request, user_id())
-        asked.must_lie_ahead()
-        transfer, is_new = await self.intake.transfer(asked)
+        transfer, is_new = await self.intake.transfer(to_transfer(request, user_id()))
         if not is_new:
             mark_replayed(context)
         if request.HasField("wait"):

@@ -200,6 +200,8 @@ async def test_a_scheduled_transfer_is_carried_out_at_its_time(bank: Bank) -> No
     await eventually(is_completed)
     with pytest.raises(FailedPrecondition, match="has begun"):
         await bank.cancel(transfer.transfer_id)
+    # Who has not heard the answer asks again, though the time has come.
+    assert (await bank.create(request)).transfer_id == transfer.transfer_id
 
 
 async def test_transfers_are_listed_page_by_page(bank: Bank) -> None:
