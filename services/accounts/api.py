@@ -18,7 +18,7 @@ from . import checks, store
 from .domain.books import Entry, Hold, Line, Posting, must_be_movable
 from .domain.chart import BALANCE_LIMIT, Account
 from .domain.orders import Block, Capture, Close, Limit, Place, Post, Release, Reverse
-from .domain.reading import BalanceThen, find, is_unsettled, must_be_past
+from .domain.reading import BalanceThen, Standing, find, is_unsettled, must_be_past
 from .store import Counter
 
 PAGE_SIZE = 100
@@ -169,6 +169,12 @@ class LedgerApi(LedgerServiceServicer):
         keys = [(key.account_id, key.version) for key in request.keys]
         return books.CompareSealsResponse(seals=await self.read(store.seals_of, keys))
 
+    async def LookUpEntries(
+        self, request: books.LookUpEntriesRequest, context: Context
+    ) -> books.LookUpEntriesResponse:
+        found = await self.read(store.standings_of, request.entry_ids)
+        return books.LookUpEntriesResponse(entries=map(standing_to_wire, found))
+
     async def GetTrialBalance(
         self, request: books.GetTrialBalanceRequest, context: Context
     ) -> books.GetTrialBalanceResponse:
@@ -276,6 +282,17 @@ def line_to_wire(line: Line) -> books.PostedLine:
         occurred_at=wire.timestamp(line.posted_at_us),
         reverses_entry_id=line.reverses,
         seal=line.seal,
+    )
+
+
+def standing_to_wire(standing: Standing) -> books.EntryStanding:
+    return books.EntryStanding(
+        entry_id=standing.id,
+        postings=[
+            pb.Posting(account_id=side.account, amount=wire.to_wire(side.amount))
+            for side in standing.postings
+        ],
+        held_minor_units=standing.held,
     )
 
 

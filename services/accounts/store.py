@@ -29,7 +29,7 @@ from .domain.books import (
 )
 from .domain.chart import Account, refusal
 from .domain.orders import Order
-from .domain.reading import PAYING_ROLES, BalanceThen
+from .domain.reading import PAYING_ROLES, BalanceThen, Standing
 from .tables import (
     account_row,
     entry_row,
@@ -124,6 +124,11 @@ DESCRIBE = sql(
 )
 ACCOUNT = sql("SELECT * FROM accounts WHERE id = :id")
 LOCKED = sql("SELECT * FROM accounts WHERE id = :id FOR UPDATE")
+SIDES = Many(
+    "SELECT entry_id, account_id, minor_units, currency FROM postings WHERE entry_id IN ({ids})"
+    " ORDER BY entry_id, account_id, version"
+)
+HELD = Many("SELECT id, minor_units FROM holds WHERE id IN ({ids}) AND status = 'open' ORDER BY id")
 LINE = sql(
     "SELECT postings.*, posted_at_us, transfer_id, description, reverses FROM postings"
     " JOIN entries ON entries.id = entry_id WHERE account_id = :account AND version = :version"
@@ -311,6 +316,17 @@ async def seals_of(work: UnitOfWork, keys: Sequence[tuple[str, int]]) -> list[by
     """Reads the seals of lines; empty where there is none."""
     found = [await work.fetch_one(LINE, account=key[0], version=key[1]) for key in keys]
     return [row["seal"] if row else b"" for row in found]
+
+
+async def standings_of(work: UnitOfWork, ids: Sequence[str]) -> list[Standing]:
+    """Reads the sides of entries, and what is held under their ids."""
+    found = {entry_id: Standing(entry_id) for entry_id in ids}
+    for row in await SIDES.fetch(work, ids):
+        amount = Money(row["minor_units"], row["currency"])
+        found[row["entry_id"]].postings.append(Posting(row["account_id"], amount))
+    for row in await HELD.fetch(work, ids):
+        found[row["id"]].held = row["minor_units"]
+    return [found[entry_id] for entry_id in ids]
 
 
 def to_event(fact: Fact) -> Message:

@@ -2,6 +2,8 @@
 
 settlement  every line of the rail's settlement file is kept here and stands on the ledger's
             clearing account, with the same amount; and what is kept here is in the file
+clearing    whatever has moved the clearing account is a payment, a receipt or a return that is
+            kept here, with the same amount, and was not refused
 """
 
 from __future__ import annotations
@@ -66,8 +68,23 @@ class Settlements:
         return looked_at - len(differences), differences + await self.untold(day)
 
     async def fetch(self, day: date) -> None:
-        """Copies the file of a day, and what has come onto the clearing account since."""
+        """Copies the file of a day, and the clearing account as far as it has come."""
         await self.chassis.transact(settlement.add_lines, await self.rail.settled_on(day))
+        await self.follow()
+
+    async def movements(self, after: str) -> Part:
+        """Looks at what has moved the clearing account; `after` is a version of it."""
+        if not after:
+            await self.follow()
+        moved = await self.chassis.read(settlement.moved, int(after or 0), PART)
+        found = [(each.entry_id, each.fault()) for each in moved]
+        findings = [
+            Finding(id, f"The entry {id} {fault[0]}.", fault[1]) for id, fault in found if fault
+        ]
+        return Part(findings, len(moved), str(moved[-1].version) if len(moved) == PART else "")
+
+    async def follow(self) -> None:
+        """Copies what has come onto the clearing account since."""
         last = await self.chassis.read(settlement.last_version)
         while postings := await self.clearing.after(last):
             await self.chassis.transact(settlement.add_postings, postings)
@@ -95,4 +112,7 @@ def finding(different: Difference) -> Finding:
 
 def checks(settlements: Settlements) -> list[Check]:
     """Declares what is always true of what went over the rail."""
-    return [Check(name="settlement", sweep=settlements.sweep, drift=BANK_DRIFT)]
+    return [
+        Check(name="settlement", sweep=settlements.sweep, drift=BANK_DRIFT),
+        Check(name="clearing", sweep=settlements.movements, drift=BANK_DRIFT),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceStub
 from bank.pix.v1.pix_pb2_grpc import PixServiceStub
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceStub
 from mesh.chassis import Chassis, Service
@@ -16,7 +17,8 @@ from .api.intake import Intake
 from .api.recurring import RecurringApi
 from .api.terms import TermsApi
 from .api.transfers import TransfersApi
-from .clients import AccountsLedger, PixRail, Suppliers
+from .checks import checks
+from .clients import AccountsLedger, Books, PixRail, Suppliers
 from .saga import expire, move_money, occur, work_through
 from .store import batches, recurring, transfers
 
@@ -39,6 +41,7 @@ def build(chassis: Chassis) -> Service:
         ],
         projections=[handlers.COPIES],
         reactions=[handlers.RETURNS],
+        checks=checks(chassis, Books(chassis.stub(LedgerServiceStub, "accounts"))),
         sagas=[
             Saga(
                 name=transfers.MOVE_MONEY,

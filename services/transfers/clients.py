@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bank.accounts.v1 import accounts_pb2 as accounts
+from bank.accounts.v1 import ledger_pb2 as ledger
 from bank.pix.v1 import pix_pb2 as pix
 from bank.suppliers.v1 import suppliers_pb2 as suppliers
 from mesh.errors import FailedPrecondition, NotFound, Refused, Transient
 from services import wire
 from services.money import Money
 
+from .domain.standings import Standing
 from .domain.transfers import Account, Supplier, Transfer, masked
 
 if TYPE_CHECKING:
     from bank.accounts.v1.accounts_pb2_grpc import AccountsServiceAsyncStub
+    from bank.accounts.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
     from bank.pix.v1.pix_pb2_grpc import PixServiceAsyncStub
     from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceAsyncStub
 
@@ -79,6 +82,26 @@ class AccountsLedger:
 
     async def release(self, transfer: Transfer) -> None:
         await self.accounts.ReleaseHold(accounts.ReleaseHoldRequest(hold_id=transfer.id))
+
+
+class Books:
+    """The books that accounts keeps, for those who compare."""
+
+    def __init__(self, stub: LedgerServiceAsyncStub) -> None:
+        self.ledger = stub
+
+    async def standings(self, ids: Sequence[str]) -> list[Standing]:
+        """Tells what the books have under the ids of transfers, in their order."""
+        if not ids:
+            return []
+        answer = await self.ledger.LookUpEntries(ledger.LookUpEntriesRequest(entry_ids=ids))
+        return [
+            Standing(
+                moved=[(side.account_id, side.amount.minor_units) for side in entry.postings],
+                held=entry.held_minor_units,
+            )
+            for entry in answer.entries
+        ]
 
 
 class PixRail:

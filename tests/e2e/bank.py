@@ -49,6 +49,7 @@ class Bank:
     data: Path
     status: dict[str, Any]
     process: subprocess.Popen[bytes] | None = None
+    databases: dict[str, str] = field(default_factory=dict)
 
     @property
     def rest(self) -> str:
@@ -72,22 +73,29 @@ class Bank:
 
     async def rows(self, service: str, table: str) -> int:
         """How many rows a service keeps in a table, as its database tells."""
-        count = f"SELECT count(*) FROM {table}"
+        [row] = await self.query(service, f"SELECT count(*) AS found FROM {table}")
+        return int(row["found"])
+
+    async def query(self, service: str, query: str) -> list[dict[str, Any]]:
+        """What the database of a service answers."""
         address = self.database_of(service)
         if address.startswith("sqlite"):
             with contextlib.closing(sqlite3.connect(address.removeprefix("sqlite:///"))) as file:
-                return int(file.execute(count).fetchone()[0])
+                file.row_factory = sqlite3.Row
+                return [dict(row) for row in file.execute(query)]
         connection = await asyncpg.connect(address)
         try:
-            return int(await connection.fetchval(count))
+            return [dict(row) for row in await connection.fetch(query)]
         finally:
             await connection.close()
 
     def database_of(self, service: str) -> str:
-        """The URL of a service's database, as its process was told."""
-        told = psutil.Process(self.pids(service)[0]).environ()
-        file = self.data / service / f"{service}.db"
-        return told.get("MESH_DATABASE_URL", f"sqlite:///{file}")
+        """The URL of a service's database, as its process was told: always the same."""
+        if service not in self.databases:
+            told = psutil.Process(self.pids(service)[0]).environ()
+            file = self.data / service / f"{service}.db"
+            self.databases[service] = told.get("MESH_DATABASE_URL", f"sqlite:///{file}")
+        return self.databases[service]
 
     def client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)

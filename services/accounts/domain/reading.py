@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh.errors import InvalidArgument
 from services.money import Money
 
+from .books import Posting
 from .chart import Account, refusal
 
 # For so long (microseconds) an entry may be on its way into the books with the time it was given.
@@ -24,6 +25,15 @@ class BalanceThen:
     balance: Money
     version: int
     at_us: int
+
+
+@dataclass(slots=True)
+class Standing:
+    """What there is under an id: the sides of an entry, and what is held, in minor units."""
+
+    id: str
+    postings: list[Posting] = field(default_factory=list)
+    held: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

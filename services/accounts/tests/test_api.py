@@ -151,6 +151,38 @@ async def test_a_hold_is_placed_posted_and_released(accounts: Running) -> None:
     assert (last.entry_id, last.transfer_id, last.counterparty) == (one, one, "ana@example.com")
 
 
+async def test_what_there_is_under_the_ids_of_transfers_is_told_to_compare(
+    accounts: Running,
+) -> None:
+    ana, bia = await open_account(accounts, "ana"), await open_account(accounts, "bia")
+    stub, watcher = (
+        caller(accounts, "transfers"),
+        accounts.stub(LedgerServiceStub, workload="transfers"),
+    )
+    deposit = entry("pix-clearing", ana, 100)
+    await stub.PostEntry(deposit)
+    hold = pb.PlaceHoldRequest(hold_id=new_id(), account_id=ana, amount=brl(60))
+    await stub.PlaceHold(hold)
+    unknown = new_id()
+
+    async def looked_up() -> list[books.EntryStanding]:
+        ids = [hold.hold_id, unknown, deposit.entry_id]
+        return list(
+            (await watcher.LookUpEntries(books.LookUpEntriesRequest(entry_ids=ids))).entries
+        )
+
+    held, nothing, posted = await looked_up()
+    assert (held.held_minor_units, list(held.postings)) == (60, [])
+    assert (nothing.entry_id, nothing.held_minor_units) == (unknown, 0)
+    assert {each.account_id: each.amount.minor_units for each in posted.postings} == {
+        "pix-clearing": -100,
+        ana: 100,
+    }
+    await stub.PostHold(pb.PostHoldRequest(hold_id=hold.hold_id, payee_account_id=bia))
+    settled = (await looked_up())[0]
+    assert (settled.held_minor_units, len(settled.postings)) == (0, 2)
+
+
 async def test_only_those_whom_the_contract_names_may_post(accounts: Running) -> None:
     with pytest.raises(PermissionDenied):
         await caller(accounts, "statements").PostEntry(entry("treasury", "fees", 1))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from mesh.db import Row, UnitOfWork, sql
 
 from ..domain.rail import Settlement
-from ..domain.settlement import Difference, Posting
+from ..domain.settlement import Difference, Movement, Posting
 
 # What is kept here and should be in the file, with the sign that the file gives it. What stays in
 # the house is no matter of the rail.
@@ -59,6 +59,17 @@ UNTOLD = sql(
     " ORDER BY kept.end_to_end_id LIMIT :size"
 )
 MOST_UNTOLD = 400
+# What the clearing account has, and what is kept here of it, with the sign of that account.
+MOVED = sql(
+    "SELECT entry_id, version, clearing.minor_units AS ledger,"
+    " COALESCE(payments.minor_units, -deposits.minor_units, CASE direction WHEN 'out'"
+    " THEN returns.minor_units ELSE -returns.minor_units END) AS kept,"
+    " COALESCE(payments.status, deposits.status, returns.status) AS status FROM clearing"
+    " LEFT JOIN payments ON payments.id = entry_id"
+    " LEFT JOIN deposits ON deposits.id = entry_id"
+    " LEFT JOIN returns ON returns.id = entry_id"
+    " WHERE clearing.version > :after ORDER BY clearing.version LIMIT :size"
+)
 
 
 async def add_lines(work: UnitOfWork, lines: Iterable[Settlement]) -> None:
@@ -113,6 +124,21 @@ async def untold(work: UnitOfWork, since: int, until: int) -> list[Difference]:
             rail=None,
             kept=row["kept"],
             ledger=row["ledger"],
+        )
+        for row in rows
+    ]
+
+
+async def moved(work: UnitOfWork, after: int, size: int) -> list[Movement]:
+    """Reads movements of the clearing account, with what is kept of each."""
+    rows = await work.fetch_all(MOVED, after=after, size=size)
+    return [
+        Movement(
+            version=row["version"],
+            entry_id=row["entry_id"],
+            ledger=row["ledger"],
+            kept=row["kept"],
+            status=row["status"] or "",
         )
         for row in rows
     ]

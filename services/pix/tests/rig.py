@@ -151,6 +151,9 @@ class Ledger(LedgerServiceServicer):
     def CompareSeals(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    def LookUpEntries(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     def GetTrialBalance(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

@@ -87,7 +87,7 @@ async def test_what_differs_is_told_by_its_id(rail: Rail) -> None:
 
 async def test_what_the_ledger_lacks_is_found_by_the_check(rail: Rail) -> None:
     deposit, *_ = await a_day(rail)
-    (check,) = rail.service.service.checks
+    check, _ = rail.service.service.checks
     await reconciled(rail)
     paid = "SELECT id FROM deposits WHERE end_to_end_id = :id"
     await change(rail, f"DELETE FROM clearing WHERE entry_id IN ({paid})", deposit)
@@ -99,3 +99,22 @@ async def test_what_the_ledger_lacks_is_found_by_the_check(rail: Rail) -> None:
     (found,) = today.findings
     assert (found.subject, found.drift) == (deposit, 500)
     assert "clearing account" in found.sentence
+
+
+async def test_what_has_moved_the_clearing_account_and_is_no_payment_is_found(rail: Rail) -> None:
+    deposit, payment, given = await a_day(rail)
+    _, check = rail.service.service.checks
+    assert not (await check.sweep("")).findings
+    stranger = new_id()
+    rail.ledger.post("pix-clearing", stranger, 9)
+    await change(rail, "UPDATE deposits SET minor_units = 499 WHERE end_to_end_id = :id", deposit)
+    refused = "UPDATE payments SET status = 'rejected' WHERE end_to_end_id = :id"
+    await change(rail, refused, payment)
+    await change(rail, "DELETE FROM returns WHERE return_end_to_end_id = :id", given)
+
+    part = await check.sweep("")
+
+    assert part.after == ""
+    assert sorted(each.drift for each in part.findings) == [1, 7, 9, 100]
+    (strange,) = [each for each in part.findings if each.subject == stranger]
+    assert "is no payment" in strange.sentence

@@ -17,6 +17,7 @@ PAGE = sql(
     " AND created_at_us >= :from_us AND created_at_us < :to_us"
     " ORDER BY id DESC LIMIT :size"
 )
+AFTER = sql("SELECT * FROM transfers WHERE id > :after ORDER BY id LIMIT :size")
 
 # Comes after every other id, and after every other moment.
 NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -48,4 +49,10 @@ async def transfers(work: UnitOfWork, page: Page) -> list[Transfer]:
         from_us=page.from_us,
         to_us=page.to_us,
     )
+    return [to_transfer(row) for row in rows]
+
+
+async def after(work: UnitOfWork, transfer_id: str, size: int) -> list[Transfer]:
+    """Reads transfers of everybody, the oldest first."""
+    rows = await work.fetch_all(AFTER, after=transfer_id, size=size)
     return [to_transfer(row) for row in rows]

@@ -254,6 +254,80 @@ class CompareSealsResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class LookUpEntriesRequest(message.Message):
+    """Names entries."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ENTRY_IDS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def entry_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The entries; a hold, and the entry that it becomes, have one id."""
+
+    def __init__(
+        self,
+        *,
+        entry_ids: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["entry_ids", b"entry_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LookUpEntriesResponse(message.Message):
+    """What there is under ids."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def entries(self) -> containers.RepeatedCompositeFieldContainer[EntryStanding]:
+        """In the order of the ids."""
+
+    def __init__(
+        self,
+        *,
+        entries: abc.Iterable[EntryStanding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EntryStanding(message.Message):
+    """What there is under an id."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: builtins.int
+    POSTINGS_FIELD_NUMBER: builtins.int
+    HELD_MINOR_UNITS_FIELD_NUMBER: builtins.int
+    entry_id: builtins.str
+    """The id."""
+    held_minor_units: builtins.int
+    """What is held under the id now, in minor units."""
+    @builtins.property
+    def postings(self) -> containers.RepeatedCompositeFieldContainer[accounts_pb2.Posting]:
+        """The sides of the entry; none if none was posted."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: builtins.str = ...,
+        postings: abc.Iterable[accounts_pb2.Posting] | None = ...,
+        held_minor_units: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["entry_id", b"entry_id", "held_minor_units", b"held_minor_units", "postings", b"postings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class GetTrialBalanceRequest(message.Message):
     """Asks for a trial balance."""
 

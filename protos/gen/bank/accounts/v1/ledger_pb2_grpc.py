@@ -50,6 +50,11 @@ class LedgerServiceStub:
                 request_serializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsRequest.SerializeToString,
                 response_deserializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsResponse.FromString,
                 _registered_method=True)
+        self.LookUpEntries = channel.unary_unary(
+                '/bank.accounts.v1.LedgerService/LookUpEntries',
+                request_serializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesRequest.SerializeToString,
+                response_deserializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesResponse.FromString,
+                _registered_method=True)
         self.GetTrialBalance = channel.unary_unary(
                 '/bank.accounts.v1.LedgerService/GetTrialBalance',
                 request_serializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
@@ -92,6 +97,13 @@ class LedgerServiceServicer:
 
     def CompareSeals(self, request, context):
         """Gets the seals of some postings, for whoever has a copy of them to compare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookUpEntries(self, request, context):
+        """Tells what there is under some ids, for whoever has ordered entries and holds to compare.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,6 +155,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.CompareSeals,
                     request_deserializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsRequest.FromString,
                     response_serializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsResponse.SerializeToString,
+            ),
+            'LookUpEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUpEntries,
+                    request_deserializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesRequest.FromString,
+                    response_serializer=bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesResponse.SerializeToString,
             ),
             'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrialBalance,
@@ -247,6 +264,33 @@ class LedgerService:
             '/bank.accounts.v1.LedgerService/CompareSeals',
             bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsRequest.SerializeToString,
             bank_dot_accounts_dot_v1_dot_ledger__pb2.CompareSealsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUpEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.accounts.v1.LedgerService/LookUpEntries',
+            bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesRequest.SerializeToString,
+            bank_dot_accounts_dot_v1_dot_ledger__pb2.LookUpEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

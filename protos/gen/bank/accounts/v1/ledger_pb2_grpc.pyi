@@ -39,6 +39,8 @@ class LedgerServiceStub:
     """Lists postings of an account in the order of their versions, with their seals."""
     CompareSeals: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CompareSealsRequest, _ledger_pb2.CompareSealsResponse]
     """Gets the seals of some postings, for whoever has a copy of them to compare."""
+    LookUpEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LookUpEntriesRequest, _ledger_pb2.LookUpEntriesResponse]
+    """Tells what there is under some ids, for whoever has ordered entries and holds to compare."""
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.GetTrialBalanceResponse]
     """Sums up the books: what is on the accounts of each kind, on the side on which it stands."""
     BlockAccount: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.BlockAccountRequest, _ledger_pb2.BlockAccountResponse]
@@ -61,6 +63,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Lists postings of an account in the order of their versions, with their seals."""
     CompareSeals: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CompareSealsRequest, _ledger_pb2.CompareSealsResponse]  # type: ignore[assignment]
     """Gets the seals of some postings, for whoever has a copy of them to compare."""
+    LookUpEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LookUpEntriesRequest, _ledger_pb2.LookUpEntriesResponse]  # type: ignore[assignment]
+    """Tells what there is under some ids, for whoever has ordered entries and holds to compare."""
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     """Sums up the books: what is on the accounts of each kind, on the side on which it stands."""
     BlockAccount: _aio.UnaryUnaryMultiCallable[_ledger_pb2.BlockAccountRequest, _ledger_pb2.BlockAccountResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.CompareSealsResponse, _abc.Awaitable[_ledger_pb2.CompareSealsResponse]]:
         """Gets the seals of some postings, for whoever has a copy of them to compare."""
+
+    @_abc_1.abstractmethod
+    def LookUpEntries(
+        self,
+        request: _ledger_pb2.LookUpEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.LookUpEntriesResponse, _abc.Awaitable[_ledger_pb2.LookUpEntriesResponse]]:
+        """Tells what there is under some ids, for whoever has ordered entries and holds to compare."""
 
     @_abc_1.abstractmethod
     def GetTrialBalance(
