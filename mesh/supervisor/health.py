@@ -49,4 +49,8 @@ async def get(port: int, path: str) -> tuple[int, bytes]:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
     head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split(maxsplit=2)[1]), body
+    words = head.split(maxsplit=2)
+    if len(words) < 2:
+        # It has ended while it was asked.
+        raise ValueError("there is no answer")
+    return int(words[1]), body
