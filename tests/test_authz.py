@@ -15,8 +15,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.auth.audit import StaffAccess
 from mesh.auth.keys import TokenKeys
-from mesh.auth.tokens import TokenVerifier
-from mesh.catalogue.access import Caller, Rule, callers, rules
+from mesh.auth.tokens import KEY_METHOD, TokenVerifier
+from mesh.catalogue.access import Caller, Rule, callers, key_scopes, rules
 from mesh.cli.calls import methods
 from mesh.errors import FailedPrecondition
 from mesh.rpc.context import REASON_KEY, Context
@@ -29,7 +29,7 @@ from mesh.testing.tokens import TokenMint
 from services.__main__ import BANK, ROOT
 
 RULES = rules(methods(ROOT, ["bank", "meshapi"]).values())
-CALLERS = callers(BANK.services)
+CALLERS = callers(BANK.services, key_scopes(RULES))
 EDGES: frozenset[str] = Settings.model_fields["edges"].default
 WORKLOAD = "test-workload"
 
@@ -72,6 +72,8 @@ class Doors:
             "scope": "staff" if caller.staff else "",
             "amr": ["pwd", "otp"] if caller.factor else ["pwd"],
         }
+        if caller.key_scopes is not None:
+            claims |= {"scope": " ".join(caller.key_scopes), "amr": [KEY_METHOD]}
         return self.mint.sign_internal(claims, workload=caller.holder)
 
     async def ask(self, rule: Rule, metadata: Any) -> None:
@@ -210,6 +212,21 @@ def test_only_the_edge_acts_for_people() -> None:
 
     assert len(thieves) >= 7
     assert through == []
+
+
+def test_an_api_key_does_what_its_scope_names_and_nothing_for_the_company_s_people() -> None:
+    keys = [caller for caller in CALLERS if caller.key_scopes is not None]
+    users = [rule for rule in RULES if rule.access in ("user", "staff")]
+    may = {
+        (rule.policy.key_scope, key.name)
+        for rule in users
+        for key in keys
+        if not rule.refusal(key, EDGES)
+    }
+
+    assert may == {(scope, f"key, {scope}") for scope in key_scopes(RULES)}
+    assert not any(rule.policy.key_scope for rule in users if rule.service == "users")
+    assert len(keys) >= 5
 
 
 def test_what_is_for_everybody_is_a_short_list() -> None:

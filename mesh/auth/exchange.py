@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mesh.errors import Error
-from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
+from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse, KeyPlan
 from observability import logs
 
 __all__ = ["Exchange", "Traded"]
@@ -31,12 +31,13 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class Traded:
-    """An internal token, and whom it names; when to trade anew, and when it is of no use any more,
-    in seconds.
+    """An internal token, and whom it names; the plan if that is an API key; when to trade anew, and
+    when it is of no use any more, in seconds.
     """
 
     token: str
     subject: str
+    plan: KeyPlan | None
     renew_at: float
     ends_at: float
     renewing: asyncio.Task[None] | None = None
@@ -94,7 +95,11 @@ class Exchange:
         answer = await self._ask(ExchangeTokenRequest(access_token=token))
         now, life_s = self._clock(), float(answer.expires_in)
         traded = Traded(
-            answer.internal_token, answer.subject, now + life_s / 2, now + life_s - MARGIN_S
+            answer.internal_token,
+            answer.subject,
+            answer.plan if answer.HasField("plan") else None,
+            now + life_s / 2,
+            now + life_s - MARGIN_S,
         )
         self._traded.pop(token, None)
         if len(self._traded) >= MAX_KEPT:

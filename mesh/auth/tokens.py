@@ -31,6 +31,7 @@ __all__ = [
     "INTERNAL_AUDIENCE",
     "INTERNAL_TYPE",
     "ISSUER",
+    "KEY_METHOD",
     "LEEWAY_S",
     "TOKEN_TYPE",
     "TokenVerifier",
@@ -58,6 +59,9 @@ MAX_KNOWN = 16_384
 
 # Methods (RFC 8176) that count as a second factor.
 SECOND_FACTORS = frozenset({"otp", "mfa", "hwk"})
+
+# The method of a program that has shown an API key.
+KEY_METHOD = "key"
 
 
 def bound_to(workload: str) -> dict[str, str]:
@@ -171,6 +175,7 @@ class TokenVerifier:
             scopes=frozenset(str(claims.get("scope", "")).split()),
             authenticated_at=authenticated_at,
             second_factor_at=authenticated_at if proven else None,
+            is_key=methods == [KEY_METHOD],
         )
         if user.session_id in self._revoked.sessions:
             raise Unauthenticated("SESSION_ENDED", "The session has ended; sign in again.")

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from meshapi.v1 import options_pb2
 
-__all__ = ["Caller", "Rule", "callers", "rules"]
+__all__ = ["Caller", "Rule", "callers", "key_scopes", "rules"]
 
 # The workload that acts for people; the settings of a process name them all.
 EDGE = "bff"
@@ -25,7 +25,8 @@ class Caller:
     """Somebody who could try: a workload, and the token that it shows, if any.
 
     `workload` is "" for a peer without a certificate. `holder` is the workload that the token was
-    given to, "" for no token; `factor` whether it proves a second factor, just now.
+    given to, "" for no token; `factor` whether it proves a second factor, just now; `key_scopes`
+    what an API key may do, None for a person.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Caller:
     staff: bool = False
     reason: bool = False
     factor: bool = True
+    key_scopes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Rule:
             return "TOKEN_NOT_YOURS"
         if self.access == "staff" and not caller.staff:
             return "STAFF_ONLY"
+        if caller.key_scopes is not None and self.policy.key_scope not in caller.key_scopes:
+            return "SCOPE_MISSING"
         scopes = {"staff"} if caller.staff else set()
         if not set(self.policy.scopes) <= scopes:
             return "SCOPE_MISSING"
@@ -102,8 +106,16 @@ def rules(methods: Iterable[MethodDescriptor]) -> list[Rule]:
     return sorted(found, key=lambda rule: rule.path)
 
 
-def callers(services: Sequence[str]) -> list[Caller]:
-    """Lists who could try: people through the edge, and every workload by itself."""
+def key_scopes(rules: Iterable[Rule]) -> frozenset[str]:
+    """Gathers the scopes that an API key can have."""
+    return frozenset(rule.policy.key_scope for rule in rules if rule.policy.key_scope)
+
+
+def callers(services: Sequence[str], scopes: Iterable[str] = ()) -> list[Caller]:
+    """Lists who could try: people and API keys through the edge, and every workload by itself.
+
+    There is a key for each of `scopes`.
+    """
     people = [
         Caller(name="nobody", workload=EDGE),
         Caller(name="user", workload=EDGE, holder=EDGE),
@@ -111,10 +123,20 @@ def callers(services: Sequence[str]) -> list[Caller]:
         Caller(name="staff", workload=EDGE, holder=EDGE, staff=True, reason=True),
         Caller(name="staff, no reason", workload=EDGE, holder=EDGE, staff=True),
     ]
+    keys = [
+        Caller(
+            name=f"key, {scope}",
+            workload=EDGE,
+            holder=EDGE,
+            factor=False,
+            key_scopes=frozenset({scope}),
+        )
+        for scope in sorted(scopes)
+    ]
     workloads = [Caller(name=name, workload=name) for name in (*services, OPERATOR)]
     thieves = [
         Caller(name=f"{name}, edge's token", workload=name, holder=EDGE, staff=True, reason=True)
         for name in services
         if name != EDGE
     ]
-    return [*people, *workloads, *thieves, Caller(name="no certificate", workload="")]
+    return [*people, *keys, *workloads, *thieves, Caller(name="no certificate", workload="")]

@@ -25,13 +25,14 @@ def register(app: typer.Typer, project: Project) -> None:
         output: Annotated[Output, typer.Option()] = Output.TABLE,
     ) -> None:
         """Print every method against everybody who could try, with the reason of a refusal."""
-        from mesh.catalogue.access import callers, rules
+        from mesh.catalogue.access import callers, key_scopes, rules
         from mesh.cli.calls import methods
         from mesh.settings import Settings
 
         known = methods(project.root, [*project.contracts, "meshapi"])
-        found = [rule for rule in rules(known.values()) if method in rule.path]
-        tried = callers(project.services)
+        every_rule = rules(known.values())
+        found = [rule for rule in every_rule if method in rule.path]
+        tried = callers(project.services, key_scopes(every_rule))
         edges: frozenset[str] = Settings.model_fields["edges"].default
         if output is Output.JSON:
             print_json([_facts(rule, tried, edges) for rule in found])
@@ -68,6 +69,7 @@ def _facts(rule: Rule, tried: list[Caller], edges: frozenset[str]) -> dict[str, 
         "callers": list(rule.policy.callers),
         "roles": list(rule.policy.roles),
         "scopes": list(rule.policy.scopes),
+        "key_scope": rule.policy.key_scope,
         "step_up": rule.policy.step_up,
         "sandbox": rule.policy.sandbox,
         "verdicts": {each.name: rule.refusal(each, edges) or "yes" for each in tried},

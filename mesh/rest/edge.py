@@ -30,6 +30,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from mesh.auth.exchange import Exchange
+from mesh.auth.usage import Usage
 from mesh.errors import InvalidArgument, Unauthenticated
 from mesh.ids import new_id
 from mesh.rest.binding import Binding
@@ -90,7 +91,10 @@ async def as_user(request: Request) -> AsyncIterator[Outgoing]:
     exchange: Exchange = request.app.state.exchange
     traded = await exchange.traded(_token(request))
     rates: Rates = request.app.state.rates
-    request.state.rate_limit = rates.take(rates.person, traded.subject or traded.token)
+    rate = rates.of_key(traded.plan) if traded.plan else rates.person
+    request.state.rate_limit = rates.take(rate, traded.subject or traded.token)
+    if traded.plan:
+        await request.app.state.usage.use(traded.subject, traded.plan.allowance)
     out = Outgoing(
         token=traded.token,
         reason=_reason(request),
@@ -105,11 +109,13 @@ class Edge:
     """The application: bindings, each with the call that answers it, and routes of its own.
 
     `pages` are routes that leave no trace: probes ask for them all day. `exchange` trades what an
-    app shows for what the edge shows inside; `rates` bounds how often one may ask.
+    app shows for what the edge shows inside; `usage` counts what is asked with API keys; `rates`
+    bounds how often one may ask.
     """
 
     calls: Sequence[tuple[Binding, Call]]
     exchange: Exchange
+    usage: Usage
     rates: Rates = field(default_factory=Rates)
     addresses: Addresses = field(default_factory=Addresses)
     routes: Sequence[tuple[str, Answer]] = ()
@@ -130,7 +136,7 @@ class Edge:
         ]
         routes += [Route(path, answer, methods=["GET"]) for path, answer in self.pages]
         app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
-        app.state.exchange = self.exchange
+        app.state.exchange, app.state.usage = self.exchange, self.usage
         app.state.rates, app.state.addresses = self.rates, self.addresses
         return app
 
@@ -316,6 +322,8 @@ def _parameters(request: Request) -> list[tuple[str, str]]:
 
 def _token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme and "x-api-key" in request.headers:
+        scheme, token = "bearer", request.headers["x-api-key"]
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("TOKEN_MISSING", "Sign in first: this needs a bearer token.")
     if not TOKEN.fullmatch(token.strip()):

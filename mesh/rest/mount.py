@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from mesh.auth.exchange import Exchange
+from mesh.auth.usage import Usage
 from mesh.rest.binding import Binding, bindings
 from mesh.rest.edge import Answer, Call, Edge, json_response
 from mesh.rest.openapi import openapi
@@ -70,6 +71,7 @@ def mount(
     return Edge(
         calls,
         Exchange(issuer.ExchangeToken),
+        Usage(issuer.CountUses),
         Rates(chassis.settings.rate_scale),
         Addresses(chassis.settings.trusted_proxies),
         routes,

@@ -68,7 +68,10 @@ def openapi(title: str, version: str, bound: Iterable[Binding]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
     }
 
@@ -102,6 +105,8 @@ def _operation(binding: Binding, schemas: dict[str, Schema]) -> Schema:
         }
     if binding.policy.access in (options_pb2.ACCESS_USER, options_pb2.ACCESS_STAFF):
         operation["security"] = [{"bearer": list(binding.policy.scopes)}]
+        if binding.policy.key_scope:
+            operation["security"].append({"apiKey": [binding.policy.key_scope]})
     return operation
 
 

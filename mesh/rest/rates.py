@@ -22,6 +22,7 @@ from starlette.requests import Request
 
 from mesh.rest.problem import Problem
 from meshapi.v1 import options_pb2
+from meshapi.v1.tokens_pb2 import KeyPlan
 
 __all__ = ["Addresses", "Rate", "Rates", "subject"]
 
@@ -81,6 +82,10 @@ class Rates:
             )
             for number, rate in enumerate(policy.rates, 1)
         )
+
+    def of_key(self, plan: KeyPlan) -> Rate:
+        """Reads what the plan of an API key allows: what was agreed on is not scaled."""
+        return Rate("key", float(plan.per_second), plan.burst)
 
     def _scaled(self, rate: Rate) -> Rate:
         burst = max(1, round(rate.burst * self._scale))

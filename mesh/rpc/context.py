@@ -43,7 +43,8 @@ class User:
     """A signed-in person, as a verified token names them.
 
     `authenticated_at` and `second_factor_at` are seconds since 1970; the latter is None when the
-    session has proven no second factor.
+    session has proven no second factor. `is_key`: it is a program with an API key of a company, and
+    may do only what its scopes name.
     """
 
     user_id: str
@@ -51,6 +52,7 @@ class User:
     scopes: frozenset[str] = frozenset()
     authenticated_at: int = 0
     second_factor_at: int | None = None
+    is_key: bool = False
 
 
 class Caller(NamedTuple):

@@ -117,7 +117,8 @@ class Door:
     def _check(self, policy: MethodPolicy, user: User) -> None:
         if policy.access == options_pb2.ACCESS_STAFF and STAFF_SCOPE not in user.scopes:
             raise PermissionDenied("STAFF_ONLY", "This is for the bank's staff.")
-        if not policy.scopes <= user.scopes:
+        is_out_of_reach = user.is_key and policy.key_scope not in user.scopes
+        if is_out_of_reach or not policy.scopes <= user.scopes:
             raise PermissionDenied("SCOPE_MISSING", "The access token lacks a scope.")
         if policy.step_up:
             require_step_up(user, now=self.clock())

@@ -34,10 +34,11 @@ class MethodPolicy:
 
     `timeout_s` is the contract's deadline in seconds; `access` an `options_pb2.Access`, unset when
     nobody may call; `needs_user` whether the call must carry a user's token; `callers` the
-    workloads that may call, empty for any; `roles` what the user may be for the company that the
-    call is about, empty for anything; `cost` the weight of one call when load is shed;
-    `retriable` whether the mesh may repeat a call that found no answer; `changes_nothing` whether a
-    call has no side effects, and may be made a second time elsewhere; `may_replay` whether an
+    workloads that may call, empty for any; `key_scope` the scope by which an API key may call,
+    empty for none; `roles` what the user may be for the company that the call is about, empty for
+    anything; `cost` the weight of one call when load is shed; `retriable` whether the mesh may
+    repeat a call that found no answer; `changes_nothing` whether a call has no side effects, and
+    may be made a second time elsewhere; `may_replay` whether an
     answer may be an earlier one, because the request names itself (AIP-155).
     """
 
@@ -47,6 +48,7 @@ class MethodPolicy:
     needs_user: bool
     callers: frozenset[str]
     scopes: frozenset[str]
+    key_scope: str
     roles: frozenset[str]
     step_up: bool
     cost: int
@@ -92,6 +94,7 @@ def policy_of(method: MethodDescriptor) -> MethodPolicy:
         needs_user=policy.access in _NEEDS_USER,
         callers=frozenset(policy.callers),
         scopes=frozenset(policy.scopes),
+        key_scope=policy.key_scope,
         roles=frozenset(policy.roles),
         step_up=policy.step_up,
         cost=policy.cost or 1,

@@ -17,6 +17,7 @@ from bank.transfers.v1.batches_pb2_grpc import TransferBatchesServiceStub
 from bank.transfers.v1.recurring_pb2_grpc import RecurringTransfersServiceStub
 from bank.transfers.v1.terms_pb2_grpc import TermsServiceStub
 from bank.transfers.v1.transfers_pb2_grpc import TransfersServiceStub
+from bank.users.v1.api_keys_pb2_grpc import ApiKeysServiceStub
 from bank.users.v1.companies_pb2_grpc import CompaniesServiceStub
 from bank.users.v1.staff_pb2_grpc import StaffServiceStub
 from bank.users.v1.users_pb2_grpc import UsersServiceStub
@@ -29,6 +30,7 @@ from .api import Charges, Home
 STUBS = (
     ("users", UsersServiceStub),
     ("users", CompaniesServiceStub),
+    ("users", ApiKeysServiceStub),
     ("users", StaffServiceStub),
     ("users", TokenKeysServiceStub),
     ("accounts", AccountsServiceStub),

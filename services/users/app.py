@@ -5,7 +5,15 @@ from __future__ import annotations
 from mesh.chassis import Chassis, Service
 
 from . import facts
-from .api import CompaniesApi, HoldersApi, StaffApi, TokenExchangeApi, TokenKeysApi, UsersApi
+from .api import (
+    ApiKeysApi,
+    CompaniesApi,
+    HoldersApi,
+    StaffApi,
+    TokenExchangeApi,
+    TokenKeysApi,
+    UsersApi,
+)
 from .credentials import Argon2Settings, Passwords
 from .vault import Vault, VaultSettings
 
@@ -27,6 +35,7 @@ def build(chassis: Chassis) -> Service:
         api=[
             users,
             CompaniesApi(chassis, vault),
+            ApiKeysApi(chassis),
             HoldersApi(chassis, vault),
             StaffApi(chassis, vault, tokens),
             tokens,

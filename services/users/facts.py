@@ -11,7 +11,9 @@ from mesh.db import UnitOfWork, sql
 from mesh.events.backfill import Fact, Facts
 
 MEMBERS = sql(
-    "SELECT user_id, company_id, role FROM memberships"
+    "SELECT user_id, company_id, role FROM (SELECT user_id, company_id, role FROM memberships"
+    " UNION ALL SELECT id, company_id, CASE WHEN scopes LIKE '%write%' THEN 'operator'"
+    " ELSE 'viewer' END FROM api_keys WHERE revoked_at_us IS NULL) AS members"
     " WHERE company_id > :company OR (company_id = :company AND user_id > :user)"
     " ORDER BY company_id, user_id LIMIT :most"
 )

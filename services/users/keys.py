@@ -18,6 +18,7 @@ from mesh.auth.tokens import (
     INTERNAL_AUDIENCE,
     INTERNAL_TYPE,
     ISSUER,
+    KEY_METHOD,
     TOKEN_TYPE,
     bound_to,
 )
@@ -131,9 +132,16 @@ def internal_token(user: TokenUser, workload: str, key: ECKey, now_us: int, life
         "sid": user.session_id,
         "scope": " ".join(sorted(user.scopes)),
         "auth_time": user.authenticated_at,
-        "amr": ["pwd"] if user.second_factor_at is None else ["pwd", "otp", "mfa"],
+        "amr": methods(user),
     }
     return sign(key, INTERNAL_TYPE, claims, now_us, life_s)
+
+
+def methods(user: TokenUser) -> list[str]:
+    """Names what has proven who it is (RFC 8176)."""
+    if user.is_key:
+        return [KEY_METHOD]
+    return ["pwd"] if user.second_factor_at is None else ["pwd", "otp", "mfa"]
 
 
 def sign(key: ECKey, kind: str, claims: dict[str, object], now_us: int, life_s: int) -> str:

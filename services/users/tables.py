@@ -171,6 +171,35 @@ class DeviceRow(Table, table=True):
     last_seen_us: int = Field(sa_type=BigInteger)
 
 
+class ApiKeyRow(Table, table=True):
+    """A key of a company, as a digest. What was used is counted by day and month, since 1970."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        UniqueConstraint("digest", name="api_keys_digest"),
+        Index("api_keys_company", "company_id"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    company_id: str = Field(sa_type=Text, foreign_key="companies.id")
+    name: str = Field(sa_type=Text)
+    digest: str = Field(sa_type=Text)
+    prefix: str = Field(sa_type=Text)
+    scopes: str = Field(sa_type=Text)
+    per_second: int = Field(sa_type=Integer)
+    burst: int = Field(sa_type=Integer)
+    daily_quota: int = Field(sa_type=BigInteger)
+    monthly_quota: int = Field(sa_type=BigInteger)
+    created_by: str = Field(sa_type=Text)
+    created_at_us: int = Field(sa_type=BigInteger)
+    last_used_us: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_at_us: int | None = Field(default=None, sa_type=BigInteger)
+    day: int = Field(sa_type=Integer)
+    used_today: int = Field(sa_type=BigInteger)
+    month: int = Field(sa_type=Integer)
+    used_this_month: int = Field(sa_type=BigInteger)
+
+
 class SigningKeyRow(Table, table=True):
     """A private key as a JSON Web Key, sealed. The number keeps two processes from adding one."""
 

@@ -30,6 +30,7 @@ PART = 1 << 20
 BELONGS: dict[str, set[str]] = {
     "name of the company": {"users"},
     "CNPJ": {"users"},
+    "name of a key": {"users"},
     "e-mail address": {"notifications", "pix"},
     "Pix key": {"pix", "transfers", "suppliers", "statements"},
     "name of a supplier": {"suppliers"},
@@ -111,7 +112,14 @@ async def refusals(
     planted.plant("recovery code", *codes.json()["recoveryCodes"])
     bad = {"Authorization": f"Bearer {planted.plant('made-up token', secrets.token_urlsafe(40))}"}
     params = {"q": body["cpf"], "email": body["email"]}
+    me = (await http.get("/v1/me", headers=ana.headers)).json()
+    key = {"name": planted.plant("name of a key", word("Caixa")), "scopes": ["accounts:read"]}
+    path = f"/v1/companies/{me['companies'][0]['companyId']}/api-keys"
+    made = await http.post(path, json=key, headers=ana.headers)
+    till = {"X-Api-Key": planted.plant("API key", made.json()["secret"])}
     return [
+        await http.get("/v1/accounts", headers=till),
+        await http.get("/v1/me", headers=till),
         await http.get("/v1/me", headers=bad),
         await http.get(f"/v1/{quote(body['cpf'], safe='')}", headers=ana.headers),
         await http.get("/v1/accounts", params=params, headers=ana.headers),

@@ -13,13 +13,19 @@ from google.protobuf.message import Message
 from bank.transfers.v1 import transfers_pb2 as pb
 from mesh import errors
 from mesh.auth.exchange import Exchange
+from mesh.auth.usage import Usage
 from mesh.ids import new_id
 from mesh.rest.binding import bindings
 from mesh.rest.body import MAX_BODY_BYTES
 from mesh.rest.edge import Edge
 from mesh.rpc.consistency import Told, read_token
 from mesh.rpc.context import current
-from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
+from meshapi.v1.tokens_pb2 import (
+    CountUsesRequest,
+    CountUsesResponse,
+    ExchangeTokenRequest,
+    ExchangeTokenResponse,
+)
 
 TRANSFERS = pb.DESCRIPTOR.services_by_name["TransfersService"]
 BODY = {
@@ -52,6 +58,10 @@ class Upstream:
         return self.answer(request)
 
 
+async def count(request: CountUsesRequest) -> CountUsesResponse:
+    return CountUsesResponse()
+
+
 async def trade(request: ExchangeTokenRequest) -> ExchangeTokenResponse:
     return ExchangeTokenResponse(internal_token=f"inside {request.access_token}", expires_in=300)
 
@@ -64,7 +74,7 @@ def upstream() -> Upstream:
 @pytest.fixture
 async def http(upstream: Upstream) -> AsyncIterator[httpx.AsyncClient]:
     calls = [(binding, upstream) for binding in bindings([TRANSFERS], with_sandbox=False)]
-    transport = httpx.ASGITransport(Edge(calls, Exchange(trade)).app())
+    transport = httpx.ASGITransport(Edge(calls, Exchange(trade), Usage(count)).app())
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
         yield client
 

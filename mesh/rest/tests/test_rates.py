@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from bank.users.v1 import users_pb2 as pb
 from mesh.auth.exchange import Exchange
+from mesh.auth.usage import Usage
 from mesh.errors import Unauthenticated
 from mesh.rest import rates as module
 from mesh.rest.binding import bindings
@@ -22,7 +23,14 @@ from mesh.rest.edge import Edge
 from mesh.rest.problem import Problem
 from mesh.rest.rates import Addresses, Rate, Rates
 from meshapi.v1 import options_pb2
-from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
+from meshapi.v1.tokens_pb2 import (
+    Allowance,
+    CountUsesRequest,
+    CountUsesResponse,
+    ExchangeTokenRequest,
+    ExchangeTokenResponse,
+    KeyPlan,
+)
 
 USERS = pb.DESCRIPTOR.services_by_name["UsersService"]
 
@@ -49,9 +57,21 @@ class World:
         return await self.http.post("/v1/sessions", json={"email": email, "password": "x"})
 
 
+async def count(request: CountUsesRequest) -> CountUsesResponse:
+    return CountUsesResponse(allowance=Allowance(remaining=0, resets_in=60))
+
+
 async def trade(request: ExchangeTokenRequest) -> ExchangeTokenResponse:
     # Two tokens of one person begin alike.
     subject = request.access_token.partition(".")[0]
+    if subject == "bank_live_till":
+        plan = KeyPlan(per_second=1, burst=3, allowance=Allowance(remaining=4, resets_in=60))
+        return ExchangeTokenResponse(
+            internal_token="inside",
+            expires_in=300,
+            subject=subject,
+            plan=plan,
+        )
     return ExchangeTokenResponse(internal_token="inside", expires_in=300, subject=subject)
 
 
@@ -64,7 +84,7 @@ async def world() -> AsyncIterator[World]:
     world = World()
     calls = [(binding, world.answer) for binding in bindings([USERS], with_sandbox=False)]
     world.rates = Rates(clock=lambda: world.now)
-    edge = Edge(calls, Exchange(trade), world.rates)
+    edge = Edge(calls, Exchange(trade), Usage(count), world.rates)
     transport = httpx.ASGITransport(edge.app())
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         world.http = http
@@ -111,6 +131,21 @@ async def test_a_person_has_one_bucket_whatever_token_they_show(world: World) ->
     assert [answer.status_code for answer in answers] == [200, 429]
     assert answers[-1].headers["retry-after"] == "1"
     assert (await ask("bruno.1")).status_code == 200
+
+
+async def test_a_key_has_the_rate_and_the_quota_of_its_plan_however_it_is_shown(
+    world: World,
+) -> None:
+    shown = {"X-Api-Key": "bank_live_till"}, {"Authorization": "Bearer bank_live_till"}
+    answers = [await world.http.get("/v1/me", headers=shown[number % 2]) for number in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429]
+    assert answers[-1].headers["ratelimit-policy"] == '"key";q=3;w=3'
+
+    world.now += 60
+    answers = [await world.http.get("/v1/me", headers=shown[0]) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[-1].json()["reason"] == "QUOTA_EXCEEDED"
+    assert answers[-1].headers["retry-after"] == "60"
 
 
 async def test_an_address_has_one_bucket_whatever_it_asks_for(world: World) -> None:

@@ -14,12 +14,18 @@ from google.api.httpbody_pb2 import HttpBody
 
 from bank.statements.v1 import statements_pb2 as pb
 from mesh.auth.exchange import Exchange
+from mesh.auth.usage import Usage
 from mesh.ids import new_id
 from mesh.rest.binding import Binding, bindings
 from mesh.rest.edge import Edge
 from mesh.rest.openapi import openapi
 from mesh.rpc.context import current
-from meshapi.v1.tokens_pb2 import ExchangeTokenRequest, ExchangeTokenResponse
+from meshapi.v1.tokens_pb2 import (
+    CountUsesRequest,
+    CountUsesResponse,
+    ExchangeTokenRequest,
+    ExchangeTokenResponse,
+)
 
 STATEMENTS = pb.DESCRIPTOR.services_by_name["StatementsService"]
 HEADERS = {"Authorization": "Bearer token"}
@@ -61,6 +67,10 @@ class Upstream:
         return self.call
 
 
+async def count(request: CountUsesRequest) -> CountUsesResponse:
+    return CountUsesResponse()
+
+
 async def trade(request: ExchangeTokenRequest) -> ExchangeTokenResponse:
     return ExchangeTokenResponse(internal_token=f"inside {request.access_token}", expires_in=300)
 
@@ -71,7 +81,7 @@ def bound() -> list[Binding]:
 
 def asking(upstream: Upstream) -> httpx.AsyncClient:
     calls: list[Any] = [(binding, upstream) for binding in bound()]
-    transport = httpx.ASGITransport(Edge(calls, Exchange(trade)).app())
+    transport = httpx.ASGITransport(Edge(calls, Exchange(trade), Usage(count)).app())
     return httpx.AsyncClient(transport=transport, base_url="http://edge", headers=HEADERS)
 
 

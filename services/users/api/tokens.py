@@ -9,12 +9,15 @@ from mesh.auth.keys import TokenKeys
 from mesh.auth.tokens import TokenVerifier
 from mesh.chassis import Chassis
 from mesh.clock import now_us
-from mesh.rpc import Context, caller
+from mesh.errors import Unauthenticated
+from mesh.rpc import Context, User, caller
 from meshapi.v1 import tokens_pb2 as pb
 from meshapi.v1.tokens_pb2_grpc import TokenExchangeServiceServicer, TokenKeysServiceServicer
 
 from .. import credentials, keys
-from ..domain import SECOND_US
+from ..domain import SECOND_US, plans
+from ..domain.plans import ApiKey
+from ..store import api_keys
 from ..vault import Vault
 
 
@@ -72,12 +75,15 @@ class TokenExchangeApi(TokenExchangeServiceServicer):
 
     def __init__(self, chassis: Chassis, tokens: TokenKeysApi) -> None:
         self.read = chassis.read
+        self.transact = chassis.transact
         self.tokens = tokens
         self.verifier = TokenVerifier(TokenKeys(tokens.public))
 
     async def ExchangeToken(
         self, request: pb.ExchangeTokenRequest, context: Context
     ) -> pb.ExchangeTokenResponse:
+        if request.access_token.startswith(plans.PREFIX):
+            return await self.of_key(request.access_token)
         user, expires_at_s = await self.verifier.verify_access(request.access_token)
         now = now_us()
         await self.read(credentials.must_be_live, user.session_id, now)
@@ -88,6 +94,45 @@ class TokenExchangeApi(TokenExchangeServiceServicer):
             expires_in=life_s,
             subject=user.user_id,
         )
+
+    async def of_key(self, secret: str) -> pb.ExchangeTokenResponse:
+        """Trades an API key. To other services it is a user of its own, with a session that lasts
+        until the key is revoked.
+        """
+        found = await self.read(api_keys.find, credentials.digest(secret))
+        if found is None:
+            raise Unauthenticated("API_KEY_INVALID", "The API key is not valid.")
+        now, life_s = now_us(), keys.INTERNAL_TOKEN_LIFE_S
+        user = User(
+            user_id=found.id,
+            session_id=found.id,
+            scopes=frozenset(found.scopes),
+            authenticated_at=now // SECOND_US,
+            is_key=True,
+        )
+        signing = await self.tokens.signing()
+        return pb.ExchangeTokenResponse(
+            internal_token=keys.internal_token(user, caller().workload, signing, now, life_s),
+            expires_in=life_s,
+            subject=found.id,
+            plan=pb.KeyPlan(
+                per_second=found.plan.per_second,
+                burst=found.plan.burst,
+                allowance=allowance(found, now),
+            ),
+        )
+
+    async def CountUses(
+        self, request: pb.CountUsesRequest, context: Context
+    ) -> pb.CountUsesResponse:
+        now = now_us()
+        key = await self.transact(api_keys.count, request.key_id, request.uses, now)
+        return pb.CountUsesResponse(allowance=allowance(key, now) if key else None)
+
+
+def allowance(key: ApiKey, now: int) -> pb.Allowance:
+    left, seconds = key.left(now)
+    return pb.Allowance(remaining=left, resets_in=seconds)
 
 
 def to_jwk(key: ECKey) -> pb.TokenKey:

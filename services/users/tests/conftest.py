@@ -11,7 +11,7 @@ from mesh.db import open_database
 from mesh.db.migrate import migrate
 from mesh.events.envelope import seal
 from mesh.testing.postgres import postgres_url
-from services.users.api import companies, people, staff, tokens
+from services.users.api import api_keys, companies, people, staff, tokens
 from services.users.api import users as door
 
 from .driver import VERSIONS, Clock, Users
@@ -22,7 +22,7 @@ __all__ = ["postgres_url"]
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (companies, people, staff, tokens, door):
+    for module in (api_keys, companies, people, staff, tokens, door):
         monkeypatch.setattr(module, "now_us", clock)
     return clock
 

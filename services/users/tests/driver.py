@@ -20,10 +20,11 @@ from mesh.rpc import Caller, Context, User
 from mesh.rpc.context import Outgoing, outgoing
 from meshapi.v1 import tokens_pb2
 from services.users import tables
+from services.users.api.api_keys import ApiKeysApi
 from services.users.api.companies import CompaniesApi
 from services.users.api.holders import HoldersApi
 from services.users.api.staff import StaffApi
-from services.users.api.tokens import TokenKeysApi
+from services.users.api.tokens import TokenExchangeApi, TokenKeysApi
 from services.users.api.users import UsersApi
 from services.users.credentials import Argon2Settings, Passwords
 from services.users.vault import Vault
@@ -69,6 +70,8 @@ class Users:
         self.keys = TokenKeysApi(chassis, self.vault)
         self.api = UsersApi(chassis, cheap(), self.keys, self.vault)
         self.companies = CompaniesApi(chassis, self.vault)
+        self.api_keys = ApiKeysApi(chassis)
+        self.exchange = TokenExchangeApi(chassis, self.keys)
         self.holders = HoldersApi(chassis, self.vault)
         self.staff = StaffApi(chassis, self.vault, self.keys)
         self.verifier = TokenVerifier(TokenKeys(self.token_keys), clock=lambda: clock.us / 1e6)

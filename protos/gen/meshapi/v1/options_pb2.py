@@ -26,21 +26,21 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18meshapi/v1/options.proto\x12\nmeshapi.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x8e\x02\n\x06Policy\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x12.meshapi.v1.Access\x12\x0f\n\x07\x63\x61llers\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0f\n\x07step_up\x18\x05 \x01(\x08\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x05\x12\x33\n\x0fidempotency_key\x18\x07 \x01(\x0e\x32\x1a.meshapi.v1.IdempotencyKey\x12\x0f\n\x07sandbox\x18\x08 \x01(\x08\x12\r\n\x05roles\x18\t \x03(\t\x12\x1f\n\x05rates\x18\n \x03(\x0b\x32\x10.meshapi.v1.Rate\"N\n\x04Rate\x12\x12\n\nper_minute\x18\x01 \x01(\x05\x12\r\n\x05\x62urst\x18\x02 \x01(\x05\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x14\n\x0conly_refused\x18\x04 \x01(\x08\"$\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\t*{\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x10\n\x0c\x41\x43\x43\x45SS_STAFF\x10\x03\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x04\x12\x0f\n\x0b\x41\x43\x43\x45SS_EDGE\x10\x05*m\n\x0eIdempotencyKey\x12\x1f\n\x1bIDEMPOTENCY_KEY_UNSPECIFIED\x10\x00\x12\x1c\n\x18IDEMPOTENCY_KEY_REQUIRED\x10\x01\x12\x1c\n\x18IDEMPOTENCY_KEY_OPTIONAL\x10\x02:D\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x12.meshapi.v1.Policy:C\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xb6\x87\x03 \x01(\x0b\x32\x11.meshapi.v1.Eventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18meshapi/v1/options.proto\x12\nmeshapi.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa1\x02\n\x06Policy\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0e\x32\x12.meshapi.v1.Access\x12\x0f\n\x07\x63\x61llers\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0f\n\x07step_up\x18\x05 \x01(\x08\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x05\x12\x33\n\x0fidempotency_key\x18\x07 \x01(\x0e\x32\x1a.meshapi.v1.IdempotencyKey\x12\x0f\n\x07sandbox\x18\x08 \x01(\x08\x12\r\n\x05roles\x18\t \x03(\t\x12\x1f\n\x05rates\x18\n \x03(\x0b\x32\x10.meshapi.v1.Rate\x12\x11\n\tkey_scope\x18\x0b \x01(\t\"N\n\x04Rate\x12\x12\n\nper_minute\x18\x01 \x01(\x05\x12\r\n\x05\x62urst\x18\x02 \x01(\x05\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x14\n\x0conly_refused\x18\x04 \x01(\x08\"$\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\t*{\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x10\n\x0c\x41\x43\x43\x45SS_STAFF\x10\x03\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x04\x12\x0f\n\x0b\x41\x43\x43\x45SS_EDGE\x10\x05*m\n\x0eIdempotencyKey\x12\x1f\n\x1bIDEMPOTENCY_KEY_UNSPECIFIED\x10\x00\x12\x1c\n\x18IDEMPOTENCY_KEY_REQUIRED\x10\x01\x12\x1c\n\x18IDEMPOTENCY_KEY_OPTIONAL\x10\x02:D\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x12.meshapi.v1.Policy:C\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xb6\x87\x03 \x01(\x0b\x32\x11.meshapi.v1.Eventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meshapi.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=497
-  _globals['_ACCESS']._serialized_end=620
-  _globals['_IDEMPOTENCYKEY']._serialized_start=622
-  _globals['_IDEMPOTENCYKEY']._serialized_end=731
+  _globals['_ACCESS']._serialized_start=516
+  _globals['_ACCESS']._serialized_end=639
+  _globals['_IDEMPOTENCYKEY']._serialized_start=641
+  _globals['_IDEMPOTENCYKEY']._serialized_end=750
   _globals['_POLICY']._serialized_start=107
-  _globals['_POLICY']._serialized_end=377
-  _globals['_RATE']._serialized_start=379
-  _globals['_RATE']._serialized_end=457
-  _globals['_EVENT']._serialized_start=459
-  _globals['_EVENT']._serialized_end=495
+  _globals['_POLICY']._serialized_end=396
+  _globals['_RATE']._serialized_start=398
+  _globals['_RATE']._serialized_end=476
+  _globals['_EVENT']._serialized_start=478
+  _globals['_EVENT']._serialized_end=514
 # @@protoc_insertion_point(module_scope)

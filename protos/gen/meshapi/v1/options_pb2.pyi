@@ -98,6 +98,7 @@ class Policy(message.Message):
     SANDBOX_FIELD_NUMBER: builtins.int
     ROLES_FIELD_NUMBER: builtins.int
     RATES_FIELD_NUMBER: builtins.int
+    KEY_SCOPE_FIELD_NUMBER: builtins.int
     access: Access.ValueType
     """Who may call the method."""
     step_up: builtins.bool
@@ -110,6 +111,8 @@ class Policy(message.Message):
     """
     sandbox: builtins.bool
     """Whether the method exists only outside production."""
+    key_scope: builtins.str
+    """The scope by which an API key may call the method for a user. Empty: no key may."""
     @builtins.property
     def timeout(self) -> duration_pb2.Duration:
         """What a caller gets that sets no deadline of its own."""
@@ -147,10 +150,11 @@ class Policy(message.Message):
         sandbox: builtins.bool = ...,
         roles: abc.Iterable[builtins.str] | None = ...,
         rates: abc.Iterable[Rate] | None = ...,
+        key_scope: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "rates", b"rates", "roles", b"roles", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access", b"access", "callers", b"callers", "cost", b"cost", "idempotency_key", b"idempotency_key", "key_scope", b"key_scope", "rates", b"rates", "roles", b"roles", "sandbox", b"sandbox", "scopes", b"scopes", "step_up", b"step_up", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

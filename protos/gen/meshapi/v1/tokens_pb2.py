@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"1\n\x14\x45xchangeTokenRequest\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\"Y\n\x15\x45xchangeTokenResponse\x12\x1b\n\x0einternal_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\x12\x0f\n\x07subject\x18\x03 \x01(\t\"5\n\rEndedSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"<\n\x0eStepUpRequired\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json2{\n\x14TokenExchangeService\x12\x63\n\rExchangeToken\x12 .meshapi.v1.ExchangeTokenRequest\x1a!.meshapi.v1.ExchangeTokenResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshapi/v1/tokens.proto\x12\nmeshapi.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"1\n\x14\x45xchangeTokenRequest\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\"|\n\x15\x45xchangeTokenResponse\x12\x1b\n\x0einternal_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\nexpires_in\x18\x02 \x01(\x05\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12!\n\x04plan\x18\x04 \x01(\x0b\x32\x13.meshapi.v1.KeyPlan\"V\n\x07KeyPlan\x12\x12\n\nper_second\x18\x01 \x01(\x05\x12\r\n\x05\x62urst\x18\x02 \x01(\x05\x12(\n\tallowance\x18\x03 \x01(\x0b\x32\x15.meshapi.v1.Allowance\"D\n\tAllowance\x12\x16\n\tremaining\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tresets_in\x18\x02 \x01(\x05\x42\x0c\n\n_remaining\"0\n\x10\x43ountUsesRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\x03\"=\n\x11\x43ountUsesResponse\x12(\n\tallowance\x18\x01 \x01(\x0b\x32\x15.meshapi.v1.Allowance\"5\n\rEndedSessions\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\"\x16\n\x14ListTokenKeysRequest\";\n\x15ListTokenKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.meshapi.v1.TokenKey\"a\n\x08TokenKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03use\x18\x02 \x01(\t\x12\x0b\n\x03\x61lg\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x63rv\x18\x05 \x01(\t\x12\t\n\x01x\x18\x06 \x01(\t\x12\t\n\x01y\x18\x07 \x01(\t\"<\n\x0eStepUpRequired\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2\x96\x01\n\x10TokenKeysService\x12\x81\x01\n\rListTokenKeys\x12 .meshapi.v1.ListTokenKeysRequest\x1a!.meshapi.v1.ListTokenKeysResponse\"+\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json2\xd1\x01\n\x14TokenExchangeService\x12\x63\n\rExchangeToken\x12 .meshapi.v1.ExchangeTokenRequest\x1a!.meshapi.v1.ExchangeTokenResponse\"\r\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x05\x12T\n\tCountUses\x12\x1c.meshapi.v1.CountUsesRequest\x1a\x1d.meshapi.v1.CountUsesResponse\"\n\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,22 +42,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENKEYSSERVICE'].methods_by_name['ListTokenKeys']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_TOKENEXCHANGESERVICE'].methods_by_name['ExchangeToken']._loaded_options = None
   _globals['_TOKENEXCHANGESERVICE'].methods_by_name['ExchangeToken']._serialized_options = b'\220\002\001\252\273\030\006\n\002\010\002\020\005'
+  _globals['_TOKENEXCHANGESERVICE'].methods_by_name['CountUses']._loaded_options = None
+  _globals['_TOKENEXCHANGESERVICE'].methods_by_name['CountUses']._serialized_options = b'\252\273\030\006\n\002\010\002\020\005'
   _globals['_EXCHANGETOKENREQUEST']._serialized_start=127
   _globals['_EXCHANGETOKENREQUEST']._serialized_end=176
   _globals['_EXCHANGETOKENRESPONSE']._serialized_start=178
-  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=267
-  _globals['_ENDEDSESSIONS']._serialized_start=269
-  _globals['_ENDEDSESSIONS']._serialized_end=322
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=324
-  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=346
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=348
-  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=407
-  _globals['_TOKENKEY']._serialized_start=409
-  _globals['_TOKENKEY']._serialized_end=506
-  _globals['_STEPUPREQUIRED']._serialized_start=508
-  _globals['_STEPUPREQUIRED']._serialized_end=568
-  _globals['_TOKENKEYSSERVICE']._serialized_start=571
-  _globals['_TOKENKEYSSERVICE']._serialized_end=721
-  _globals['_TOKENEXCHANGESERVICE']._serialized_start=723
-  _globals['_TOKENEXCHANGESERVICE']._serialized_end=846
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=302
+  _globals['_KEYPLAN']._serialized_start=304
+  _globals['_KEYPLAN']._serialized_end=390
+  _globals['_ALLOWANCE']._serialized_start=392
+  _globals['_ALLOWANCE']._serialized_end=460
+  _globals['_COUNTUSESREQUEST']._serialized_start=462
+  _globals['_COUNTUSESREQUEST']._serialized_end=510
+  _globals['_COUNTUSESRESPONSE']._serialized_start=512
+  _globals['_COUNTUSESRESPONSE']._serialized_end=573
+  _globals['_ENDEDSESSIONS']._serialized_start=575
+  _globals['_ENDEDSESSIONS']._serialized_end=628
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_start=630
+  _globals['_LISTTOKENKEYSREQUEST']._serialized_end=652
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_start=654
+  _globals['_LISTTOKENKEYSRESPONSE']._serialized_end=713
+  _globals['_TOKENKEY']._serialized_start=715
+  _globals['_TOKENKEY']._serialized_end=812
+  _globals['_STEPUPREQUIRED']._serialized_start=814
+  _globals['_STEPUPREQUIRED']._serialized_end=874
+  _globals['_TOKENKEYSSERVICE']._serialized_start=877
+  _globals['_TOKENKEYSSERVICE']._serialized_end=1027
+  _globals['_TOKENEXCHANGESERVICE']._serialized_start=1030
+  _globals['_TOKENEXCHANGESERVICE']._serialized_end=1239
 # @@protoc_insertion_point(module_scope)

@@ -21,13 +21,13 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
 class ExchangeTokenRequest(message.Message):
-    """Trades an access token."""
+    """Trades an access token, or an API key."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     ACCESS_TOKEN_FIELD_NUMBER: builtins.int
     access_token: builtins.str
-    """The access token that the app has shown."""
+    """The access token that the app has shown, or the API key."""
     def __init__(
         self,
         *,
@@ -48,22 +48,130 @@ class ExchangeTokenResponse(message.Message):
     INTERNAL_TOKEN_FIELD_NUMBER: builtins.int
     EXPIRES_IN_FIELD_NUMBER: builtins.int
     SUBJECT_FIELD_NUMBER: builtins.int
+    PLAN_FIELD_NUMBER: builtins.int
     internal_token: builtins.str
     """A JSON Web Token of the type `txntoken+jwt`, for the `authorization` metadata of the caller."""
     expires_in: builtins.int
     """The seconds until it expires. The access token does not expire before."""
     subject: builtins.str
     """Whom the token names: who is counted when the edge counts how often one asks."""
+    @builtins.property
+    def plan(self) -> KeyPlan:
+        """What the API key may, if it is one."""
+
     def __init__(
         self,
         *,
         internal_token: builtins.str = ...,
         expires_in: builtins.int = ...,
         subject: builtins.str = ...,
+        plan: KeyPlan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expires_in", b"expires_in", "internal_token", b"internal_token", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class KeyPlan(message.Message):
+    """How much may be asked with an API key."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PER_SECOND_FIELD_NUMBER: builtins.int
+    BURST_FIELD_NUMBER: builtins.int
+    ALLOWANCE_FIELD_NUMBER: builtins.int
+    per_second: builtins.int
+    """How many calls a second in the long run."""
+    burst: builtins.int
+    """How many at once."""
+    @builtins.property
+    def allowance(self) -> Allowance:
+        """What is left."""
+
+    def __init__(
+        self,
+        *,
+        per_second: builtins.int = ...,
+        burst: builtins.int = ...,
+        allowance: Allowance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["allowance", b"allowance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allowance", b"allowance", "burst", b"burst", "per_second", b"per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Allowance(message.Message):
+    """What is left of the quotas of an API key."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REMAINING_FIELD_NUMBER: builtins.int
+    RESETS_IN_FIELD_NUMBER: builtins.int
+    remaining: builtins.int
+    """How many calls are left. Absent: as many as one likes."""
+    resets_in: builtins.int
+    """The seconds until there are more again."""
+    def __init__(
+        self,
+        *,
+        remaining: builtins.int | None = ...,
+        resets_in: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_remaining", b"_remaining", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_remaining", b"_remaining", "remaining", b"remaining", "resets_in", b"resets_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__remaining: _TypeAlias = typing.Literal["remaining"]  # noqa: Y015
+    _WhichOneofArgType__remaining: _TypeAlias = typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
+
+@typing.final
+class CountUsesRequest(message.Message):
+    """Tells what was asked with an API key."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    USES_FIELD_NUMBER: builtins.int
+    key_id: builtins.str
+    """The key."""
+    uses: builtins.int
+    """How often it was used since that was told last."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.str = ...,
+        uses: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["expires_in", b"expires_in", "internal_token", b"internal_token", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key_id", b"key_id", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CountUsesResponse(message.Message):
+    """What is left."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ALLOWANCE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def allowance(self) -> Allowance:
+        """What is left."""
+
+    def __init__(
+        self,
+        *,
+        allowance: Allowance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["allowance", b"allowance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allowance", b"allowance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

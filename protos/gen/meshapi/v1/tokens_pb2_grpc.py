@@ -117,6 +117,11 @@ class TokenExchangeServiceStub:
                 request_serializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.SerializeToString,
                 response_deserializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.FromString,
                 _registered_method=True)
+        self.CountUses = channel.unary_unary(
+                '/meshapi.v1.TokenExchangeService/CountUses',
+                request_serializer=meshapi_dot_v1_dot_tokens__pb2.CountUsesRequest.SerializeToString,
+                response_deserializer=meshapi_dot_v1_dot_tokens__pb2.CountUsesResponse.FromString,
+                _registered_method=True)
 
 
 class TokenExchangeServiceServicer:
@@ -132,6 +137,13 @@ class TokenExchangeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountUses(self, request, context):
+        """Counts what was asked with an API key since it was counted last, and tells what is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -139,6 +151,11 @@ def add_TokenExchangeServiceServicer_to_server(servicer, server):
                     servicer.ExchangeToken,
                     request_deserializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.FromString,
                     response_serializer=meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.SerializeToString,
+            ),
+            'CountUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountUses,
+                    request_deserializer=meshapi_dot_v1_dot_tokens__pb2.CountUsesRequest.FromString,
+                    response_serializer=meshapi_dot_v1_dot_tokens__pb2.CountUsesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -170,6 +187,33 @@ class TokenExchangeService:
             '/meshapi.v1.TokenExchangeService/ExchangeToken',
             meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenRequest.SerializeToString,
             meshapi_dot_v1_dot_tokens__pb2.ExchangeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshapi.v1.TokenExchangeService/CountUses',
+            meshapi_dot_v1_dot_tokens__pb2.CountUsesRequest.SerializeToString,
+            meshapi_dot_v1_dot_tokens__pb2.CountUsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

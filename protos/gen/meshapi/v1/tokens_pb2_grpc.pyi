@@ -70,6 +70,8 @@ class TokenExchangeServiceStub:
     """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
     bound to the workload of the caller's certificate.
     """
+    CountUses: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.CountUsesRequest, _tokens_pb2.CountUsesResponse]
+    """Counts what was asked with an API key since it was counted last, and tells what is left."""
 
 @_typing.type_check_only
 class TokenExchangeServiceAsyncStub(TokenExchangeServiceStub):
@@ -82,6 +84,8 @@ class TokenExchangeServiceAsyncStub(TokenExchangeServiceStub):
     """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
     bound to the workload of the caller's certificate.
     """
+    CountUses: _aio.UnaryUnaryMultiCallable[_tokens_pb2.CountUsesRequest, _tokens_pb2.CountUsesResponse]  # type: ignore[assignment]
+    """Counts what was asked with an API key since it was counted last, and tells what is left."""
 
 class TokenExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Trades the token that an app shows at the edge for the one that travels inside. Served by whoever
@@ -97,5 +101,13 @@ class TokenExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Trades an access token for an internal token (RFC 8693), which only the caller can use: it is
         bound to the workload of the caller's certificate.
         """
+
+    @_abc_1.abstractmethod
+    def CountUses(
+        self,
+        request: _tokens_pb2.CountUsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.CountUsesResponse, _abc.Awaitable[_tokens_pb2.CountUsesResponse]]:
+        """Counts what was asked with an API key since it was counted last, and tells what is left."""
 
 def add_TokenExchangeServiceServicer_to_server(servicer: TokenExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
