@@ -14,6 +14,7 @@ BENCHMARKS = (
     "xds_push",
     "xds_clients",
     "tracing",
+    "attack",
 )
 
 

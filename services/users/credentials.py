@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -48,12 +52,22 @@ class Argon2Settings(BaseSettings):
             raise ValueError("USERS_ARGON2_* make hashes too cheap for production.")
 
 
+# Of what a nice process leaves to others: who guesses passwords does not slow anybody down.
+NICENESS = 5
+
+
+def _step_back() -> None:
+    """Has the thread wait for the others. On Linux threads have priorities of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 class Passwords:
     """Hashes what people remember or type, with argon2id (RFC 9106), off the event loop."""
 
     def __init__(self, settings: Argon2Settings) -> None:
         self._hasher = PasswordHasher(settings.time_cost, settings.memory_kib, settings.parallelism)
-        self._threads = asyncio.Semaphore(settings.threads)
+        self._threads = ThreadPoolExecutor(settings.threads, "argon2", _step_back)
         self._room = settings.threads + settings.queue
         # Nobody's: compared with when there is no user, so that the answer takes as long.
         self._nobodys = self._hasher.hash(secrets.token_urlsafe())
@@ -81,8 +95,7 @@ class Passwords:
             raise Overloaded("TOO_MANY_SIGN_INS", "Too many are signing in; ask again.")
         self._room -= 1
         try:
-            async with self._threads:
-                return await asyncio.to_thread(work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._room += 1
 
