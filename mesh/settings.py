@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     trust_bundle_file: Path = Field(default_factory=_trust_bundle_file)
 
     otlp_url: str = "http://127.0.0.1:4318"
+    # The page on which people look at a trace.
+    trace_page: str = Field(
+        default="http://127.0.0.1:16686/trace/{trace_id}", pattern=r"\{trace_id\}"
+    )
     trace_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
     # Where a Jaeger tells which traces to record (remote sampling over HTTP). Empty: `trace_ratio`.
     sampling_url: str = ""

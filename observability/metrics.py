@@ -48,6 +48,8 @@ __all__ = [
     "SAGA_UNFINISHED",
     "SPANS_DROPPED",
     "SPANS_EXPORTED",
+    "TICKET_FIRST_ANSWER",
+    "TICKET_TARGETS_MISSED",
     "configure",
     "expose",
     "render",
@@ -154,6 +156,20 @@ BANK_DRIFT: Final = Gauge(
     "How far money is off what it must be, in minor units.",
     ("check", "service"),
 )
+# Each target is a bound, so that how many answers came in time is one bucket.
+TICKET_FIRST_ANSWER: Final = Histogram(
+    "bank.support.time_to_first_answer",
+    "s",
+    "How long customers wait for the first answer to a ticket.",
+    ("bank.ticket.priority",),
+    (60.0, 300.0, 900.0, 3_600.0, 14_400.0, 28_800.0, 86_400.0),
+)
+TICKET_TARGETS_MISSED: Final = Counter(
+    "bank.support.targets.missed",
+    "{ticket}",
+    "Tickets whose answer was overdue, and which were made more urgent for it.",
+    ("bank.ticket.priority",),
+)
 CHECKS_BROKEN: Final = Gauge(
     "mesh.checks.broken",
     "{finding}",
@@ -218,6 +234,8 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     MESSAGING_CLIENT_OPERATION_DURATION,
     MESSAGING_PROCESS_DURATION,
     BANK_DRIFT,
+    TICKET_FIRST_ANSWER,
+    TICKET_TARGETS_MISSED,
     CHECKS_BROKEN,
     CHECKS_AGE,
     OUTBOX_AGE,

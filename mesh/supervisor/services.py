@@ -51,6 +51,7 @@ def service_program(
             "MESH_IDENTITY": endpoints.identity,
             "MESH_NATS_URL": endpoints.nats,
             "MESH_OTLP_URL": endpoints.otlp,
+            "MESH_TRACE_PAGE": f"{endpoints.traces}/trace/{{trace_id}}",
             # Nobody but this machine reaches them, and `stat` and `mesh diff` read them.
             "MESH_DEBUG_SERVICES": "true",
             **_credentials(data, name),

@@ -3,7 +3,7 @@
 Owns       tickets and their answers; a copy of whose accounts there are, of what has last happened
            on them, and of the transfers that are under way
 Asks       nobody
-Publishes  TicketOpened, TicketAnswered, TicketResolved
+Publishes  TicketOpened, TicketAnswered, TicketResolved, TicketEscalated, TicketReopened
 Listens    to users (MembershipChanged, UserErased),
            accounts (AccountOpened, AccountClosed, EntryPosted),
            transfers (TransferCreated, TransferAwaitingApproval, TransferApproved,

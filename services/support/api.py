@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
-from opentelemetry.metrics import get_meter
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from bank.money.v1 import money_pb2
 from bank.support.v1 import support_pb2 as pb
@@ -16,25 +16,15 @@ from mesh.clock import now_us
 from mesh.errors import InvalidArgument
 from mesh.ids import new_id
 from mesh.rpc import Context, caller, mark_replayed
+from observability import metrics
 from services import wire
 
 from . import domain, store
-from .domain import ANSWERED_WITHIN_US, Answer, Happening, Priority, Ticket
+from .domain import Answer, Happening, Priority, Ticket
 
 PAGE_SIZE = 50
 # Comes after every other id.
 NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
-# Each target is a bound, so that how many answers came in time is one bucket.
-BOUNDS_S = sorted(
-    {60, 300, 8 * 3600, 24 * 3600} | {us // 10**6 for us in ANSWERED_WITHIN_US.values()}
-)
-TIME_TO_FIRST_ANSWER = get_meter("bank.support").create_histogram(
-    "bank.support.time_to_first_answer",
-    unit="s",
-    description="How long customers wait for the first answer to a ticket.",
-    explicit_bucket_boundaries_advisory=BOUNDS_S,
-)
 
 
 class SupportApi(SupportServiceServicer):
@@ -43,6 +33,7 @@ class SupportApi(SupportServiceServicer):
     def __init__(self, chassis: Chassis) -> None:
         self.transact = chassis.transact
         self.read = chassis.read
+        self.trace_page = chassis.settings.trace_page
 
     async def CreateTicket(
         self, request: pb.CreateTicketRequest, context: Context
@@ -71,6 +62,16 @@ class SupportApi(SupportServiceServicer):
             tickets=map(to_wire, page), next_page_token=page[-1].id if more else ""
         )
 
+    async def ReopenTicket(
+        self, request: pb.ReopenTicketRequest, context: Context
+    ) -> pb.ReopenTicketResponse:
+        me = caller().must_be_user()
+        asked = to_answer(request, from_customer=True)
+        ticket, answers, is_new = await self.transact(store.reopen, asked, me.user_id)
+        if not is_new:
+            mark_replayed(context)
+        return pb.ReopenTicketResponse(ticket=to_wire(ticket, answers))
+
     async def ListQueue(
         self, request: pb.ListQueueRequest, context: Context
     ) -> pb.ListQueueResponse:
@@ -90,23 +91,26 @@ class SupportApi(SupportServiceServicer):
             ticket=to_wire(ticket, answers),
             opened_by=ticket.opened_by,
             last_events=map(happening_to_wire, told),
+            trace_url=domain.page_of(ticket.trace_id, self.trace_page),
         )
 
     async def AnswerTicket(
         self, request: pb.AnswerTicketRequest, context: Context
     ) -> pb.AnswerTicketResponse:
-        answer = to_answer(request)
+        answer = to_answer(request, from_customer=False)
         ticket, answers, is_new = await self.transact(store.answer, answer, resolve=request.resolve)
-        if is_new and ticket.first_answered_at_us == answer.created_at_us:
+        if not is_new:
+            mark_replayed(context)
+        elif ticket.first_answered_at_us == answer.created_at_us:
             waited_s = (ticket.first_answer_took_us or 0) / 1e6
-            TIME_TO_FIRST_ANSWER.record(waited_s, {"bank.ticket.priority": ticket.priority.name})
+            metrics.TICKET_FIRST_ANSWER.record(waited_s, ticket.priority.name)
         return pb.AnswerTicketResponse(ticket=to_wire(ticket, answers))
 
     async def EscalateTicket(
         self, request: pb.EscalateTicketRequest, context: Context
     ) -> pb.EscalateTicketResponse:
         priority = Priority(request.priority)
-        changed = await self.transact(store.escalate, request.ticket_id, priority)
+        changed = await self.transact(store.escalate, request.ticket_id, priority, now_us())
         return pb.EscalateTicketResponse(ticket=to_wire(*changed))
 
     async def ResolveTicket(
@@ -124,6 +128,7 @@ def to_id(page_token: str) -> str:
 
 
 def to_ticket(request: pb.CreateTicketRequest, user_id: str) -> Ticket:
+    now = now_us()
     return Ticket(
         id=new_id(),
         request_id=request.request_id,
@@ -134,22 +139,26 @@ def to_ticket(request: pb.CreateTicketRequest, user_id: str) -> Ticket:
         app_version=request.app_version,
         account_id=request.account_id,
         transfer_id=request.transfer_id,
-        created_at_us=now_us(),
+        created_at_us=now,
+        waits_since_us=now,
     )
 
 
-def to_answer(request: pb.AnswerTicketRequest) -> Answer:
+def to_answer(
+    request: pb.AnswerTicketRequest | pb.ReopenTicketRequest, *, from_customer: bool
+) -> Answer:
     return Answer(
         id=new_id(),
         ticket_id=request.ticket_id,
         request_id=request.request_id,
         text=domain.written(request.text, "text"),
         created_at_us=now_us(),
+        from_customer=from_customer,
     )
 
 
 def to_wire(ticket: Ticket, answers: Iterable[Answer] = ()) -> pb.Ticket:
-    took, resolved = ticket.first_answer_took_us, ticket.resolved_at_us
+    took = ticket.first_answer_took_us
     return pb.Ticket(
         ticket_id=ticket.id,
         subject=ticket.subject,
@@ -163,8 +172,10 @@ def to_wire(ticket: Ticket, answers: Iterable[Answer] = ()) -> pb.Ticket:
         created_at=wire.timestamp(ticket.created_at_us),
         answer_due_at=wire.timestamp(ticket.answer_due_us),
         time_to_first_answer=None if took is None else duration(took),
-        resolved_at=None if resolved is None else wire.timestamp(resolved),
+        resolved_at=moment(ticket.resolved_at_us),
         answers=map(answer_to_wire, answers),
+        times_reopened=ticket.times_reopened,
+        escalated_at=moment(ticket.escalated_at_us),
     )
 
 
@@ -178,7 +189,10 @@ def queued_to_wire(ticket: Ticket, now_us: int) -> pb.QueuedTicket:
 
 def answer_to_wire(answer: Answer) -> pb.Answer:
     return pb.Answer(
-        answer_id=answer.id, text=answer.text, created_at=wire.timestamp(answer.created_at_us)
+        answer_id=answer.id,
+        text=answer.text,
+        created_at=wire.timestamp(answer.created_at_us),
+        from_customer=answer.from_customer,
     )
 
 
@@ -194,6 +208,10 @@ def happening_to_wire(told: Happening) -> pb.AccountEvent:
         amount=amount,
         reason=told.reason,
     )
+
+
+def moment(microseconds: int | None) -> Timestamp | None:
+    return None if microseconds is None else wire.timestamp(microseconds)
 
 
 def duration(microseconds: int) -> Duration:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from mesh.chassis import Chassis, Service
-from observability import metrics
+from mesh.saga.runner import Saga
 
-from . import handlers
+from . import handlers, store
 from .api import SupportApi
+from .saga import watch
 
 
 def build(chassis: Chassis) -> Service:
-    settings = chassis.settings
-    # The time to the first answer is recorded through the OpenTelemetry API.
-    metrics.configure(
-        service=settings.service,
-        version=settings.version,
-        instance=settings.instance_id,
-        foreign=True,
-    )
     return Service(
         name="support",
         api=[SupportApi(chassis)],
         projections=[handlers.COPIES],
         reactions=[handlers.FORGET],
+        sagas=[Saga(name=store.WATCH, run=watch, load=store.load_watch, finish=store.end_watch)],
     )

@@ -23,7 +23,7 @@ STUCK_AFTER_US = MINUTE_US
 
 # What is kept of an account, and what of it goes with a ticket.
 HAPPENINGS_KEPT = 20
-HAPPENINGS_TOLD = 10
+HAPPENINGS_TOLD = 20
 
 # Whoever writes more than is answered is answered first.
 MOST_OPEN_TICKETS = 50
@@ -50,7 +50,7 @@ class Priority(IntEnum):
     NORMAL = 3
 
 
-# Within what time a ticket is answered first.
+# Within what time a ticket that waits is answered.
 ANSWERED_WITHIN_US = {
     Priority.URGENT: 15 * MINUTE_US,
     Priority.HIGH: HOUR_US,
@@ -103,15 +103,19 @@ class Ticket:
     account_id: str
     transfer_id: str
     created_at_us: int
+    waits_since_us: int
     priority: Priority = Priority.NORMAL
     status: Status = Status.OPEN
     first_answered_at_us: int | None = None
     resolved_at_us: int | None = None
+    escalates_at_us: int | None = None
+    escalated_at_us: int | None = None
+    times_reopened: int = 0
     version: int = 1
 
     @property
     def answer_due_us(self) -> int:
-        return self.created_at_us + ANSWERED_WITHIN_US[self.priority]
+        return self.waits_since_us + ANSWERED_WITHIN_US[self.priority]
 
     @property
     def first_answer_took_us(self) -> int | None:
@@ -129,14 +133,53 @@ class Ticket:
 
     def prioritised(self, under_way: Iterable[UnderWay]) -> Ticket:
         """Gives the ticket its priority, by the transfers under way on the accounts it is about."""
-        return replace(self, priority=priority(self, under_way))
+        found = replace(self, priority=priority(self, under_way))
+        return replace(found, escalates_at_us=found.answer_due_us)
 
-    def escalated(self, priority: Priority) -> Ticket:
+    def escalated(self, priority: Priority, at_us: int) -> Ticket:
         """Makes the ticket more urgent; what is as urgent already stays as it is."""
         self.must_not_be_resolved()
         if priority >= self.priority:
             return self
-        return replace(self, priority=priority, version=self.version + 1)
+        after = replace(self, priority=priority, escalated_at_us=at_us, version=self.version + 1)
+        return replace(after, escalates_at_us=after.answer_due_us)
+
+    def missed(self, at_us: int) -> Ticket:
+        """Makes the ticket more urgent if its answer is overdue.
+
+        It has the time of its new priority until it is made more urgent still. The most urgent is
+        told of once.
+        """
+        due = self.escalates_at_us
+        if self.status is not Status.OPEN or due is None or due > at_us:
+            return self
+        is_most = self.priority is Priority.URGENT
+        raised = self.priority if is_most else Priority(self.priority - 1)
+        return replace(
+            self,
+            priority=raised,
+            escalated_at_us=at_us,
+            escalates_at_us=None if is_most else at_us + ANSWERED_WITHIN_US[raised],
+            version=self.version + 1,
+        )
+
+    def reopened(self, at_us: int) -> Ticket:
+        """Lets the ticket wait for an answer again. One that waits cannot be opened."""
+        if self.status is Status.OPEN:
+            raise FailedPrecondition("TICKET_OPEN", "The ticket waits for an answer already.")
+        after = replace(
+            self,
+            status=Status.OPEN,
+            resolved_at_us=None,
+            waits_since_us=at_us,
+            times_reopened=self.times_reopened + 1,
+            version=self.version + 1,
+        )
+        return replace(after, escalates_at_us=after.answer_due_us)
+
+    def must_be_of(self, user_id: str) -> None:
+        if self.opened_by != user_id:
+            raise no_such_ticket()
 
     def answered(self, at_us: int) -> Ticket:
         self.must_not_be_resolved()
@@ -152,21 +195,24 @@ class Ticket:
 
     def must_not_be_resolved(self) -> None:
         if self.status is Status.RESOLVED:
-            raise FailedPrecondition("TICKET_RESOLVED", "The ticket has ended: open another.")
+            raise FailedPrecondition(
+                "TICKET_RESOLVED", "The ticket has ended: it is to be opened again first."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """An answer to a ticket."""
+    """An answer to a ticket, or what its user wrote when they opened it again."""
 
     id: str
     ticket_id: str
     request_id: str
     text: str = field(repr=False)
     created_at_us: int
+    from_customer: bool = False
 
     def must_repeat(self, earlier: Answer) -> None:
-        if self.text != earlier.text:
+        if (self.text, self.from_customer) != (earlier.text, earlier.from_customer):
             raise AlreadyExists("REQUEST_ID_TAKEN", "This request id names another answer.")
 
 
@@ -206,6 +252,11 @@ def written(text: str, name: str) -> str:
     for pattern, mask in MASKS:
         kept = pattern.sub(mask, kept)
     return kept
+
+
+def page_of(trace_id: str, template: str) -> str:
+    """Tells where a trace is shown. Empty: there is none."""
+    return template.replace("{trace_id}", trace_id) if trace_id else ""
 
 
 def must_be_few(open_tickets: int) -> None:

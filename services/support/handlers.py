@@ -33,10 +33,12 @@ async def on_account_closed(work: UnitOfWork, event: Event[ledger.AccountClosed]
 
 async def on_entry_posted(work: UnitOfWork, event: Event[ledger.EntryPosted]) -> None:
     posted = event.data
-    noted = happening(
-        event,
-        "ENTRY_POSTED",
-        posted.account_id,
+    # Told again from the ledger's tables it comes in another envelope, and is the same posting.
+    noted = Happening(
+        id=f"{posted.account_id}/{posted.version}",
+        kind="ENTRY_POSTED",
+        account_id=posted.account_id,
+        at_us=posted.occurred_at.ToMicroseconds(),
         transfer_id=posted.transfer_id,
         minor_units=posted.amount.minor_units,
         currency=posted.amount.currency_code,

@@ -4,121 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import ClassVar
-
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Index,
-    Integer,
-    MetaData,
-    Text,
-    UniqueConstraint,
-)
-from sqlmodel import Field, SQLModel
 
 from bank.support.v1 import events_pb2 as events
 from bank.support.v1.support_pb2 import TicketPriority
+from mesh.clock import now_us
 from mesh.db import Row, UnitOfWork, sql
+from observability import metrics
+from services import wire
 
 from . import domain
 from .domain import Answer, Happening, Priority, Queue, Status, Ticket, UnderWay
 
-
-class Table(SQLModel):
-    """The base of this service's tables."""
-
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class TicketRow(Table, table=True):
-    """A ticket; `last_events` is what had last happened on the user's accounts, as JSON."""
-
-    __tablename__ = "tickets"
-    __table_args__ = (
-        UniqueConstraint("opened_by", "request_id", name="tickets_request"),
-        CheckConstraint("status IN ('open', 'answered', 'resolved')", name="tickets_status"),
-        CheckConstraint("priority BETWEEN 1 AND 3", name="tickets_priority"),
-        Index("tickets_user", "opened_by", "id"),
-        Index("tickets_queue", "status", "priority", "answer_due_us"),
-    )
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    request_id: str = Field(sa_type=Text)
-    opened_by: str = Field(sa_type=Text)
-    subject: str = Field(sa_type=Text)
-    description: str = Field(sa_type=Text)
-    trace_id: str = Field(sa_type=Text)
-    app_version: str = Field(sa_type=Text)
-    account_id: str = Field(sa_type=Text)
-    transfer_id: str = Field(sa_type=Text)
-    last_events: str = Field(sa_type=Text)
-    priority: int = Field(sa_type=Integer)
-    status: str = Field(sa_type=Text)
-    version: int = Field(sa_type=BigInteger)
-    created_at_us: int = Field(sa_type=BigInteger)
-    answer_due_us: int = Field(sa_type=BigInteger)
-    first_answered_at_us: int | None = Field(sa_type=BigInteger)
-    resolved_at_us: int | None = Field(sa_type=BigInteger)
-
-
-class AnswerRow(Table, table=True):
-    __tablename__ = "answers"
-    __table_args__ = (UniqueConstraint("ticket_id", "request_id", name="answers_request"),)
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    ticket_id: str = Field(sa_type=Text, foreign_key="tickets.id")
-    request_id: str = Field(sa_type=Text)
-    text: str = Field(sa_type=Text)
-    created_at_us: int = Field(sa_type=BigInteger)
-
-
-class AccountRow(Table, table=True):
-    __tablename__ = "accounts"
-
-    account_id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(sa_type=Text)
-
-
-class MembershipRow(Table, table=True):
-    __tablename__ = "memberships"
-
-    user_id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(primary_key=True, sa_type=Text)
-    is_member: bool = Field(sa_type=Boolean)
-
-
-class HappeningRow(Table, table=True):
-    __tablename__ = "happenings"
-    __table_args__ = (Index("happenings_account", "account_id", "at_us", "id"),)
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    kind: str = Field(sa_type=Text)
-    account_id: str = Field(sa_type=Text)
-    at_us: int = Field(sa_type=BigInteger)
-    transfer_id: str = Field(sa_type=Text)
-    minor_units: int | None = Field(sa_type=BigInteger)
-    currency: str = Field(sa_type=Text)
-    reason: str = Field(sa_type=Text)
-
-
-class UnderWayRow(Table, table=True):
-    __tablename__ = "under_way"
-    __table_args__ = (Index("under_way_account", "account_id"),)
-
-    transfer_id: str = Field(primary_key=True, sa_type=Text)
-    account_id: str = Field(sa_type=Text)
-    since_us: int = Field(sa_type=BigInteger)
-
+# The name of the saga; it is stored.
+WATCH = "watch"
 
 ADD = sql(
     "INSERT INTO tickets (id, request_id, opened_by, subject, description, trace_id, app_version,"
     " account_id, transfer_id, last_events, priority, status, version, created_at_us,"
-    " answer_due_us, first_answered_at_us, resolved_at_us) VALUES (:id, :request_id, :opened_by,"
+    " answer_due_us, first_answered_at_us, resolved_at_us, waits_since_us, escalates_at_us,"
+    " escalated_at_us, times_reopened) VALUES (:id, :request_id, :opened_by,"
     " :subject, :description, :trace_id, :app_version, :account_id, :transfer_id, :last_events,"
     " :priority, :status, :version, :created_at_us, :answer_due_us, :first_answered_at_us,"
-    " :resolved_at_us) ON CONFLICT (opened_by, request_id) DO NOTHING"
+    " :resolved_at_us, :waits_since_us, :escalates_at_us, :escalated_at_us, :times_reopened)"
+    " ON CONFLICT (opened_by, request_id) DO NOTHING"
 )
 REPEATED = sql("SELECT * FROM tickets WHERE opened_by = :user AND request_id = :request_id")
 OPEN = sql("SELECT COUNT(*) AS n FROM tickets WHERE opened_by = :user AND status = 'open'")
@@ -140,12 +48,14 @@ WAITING = sql(
 )
 SAVE = sql(
     "UPDATE tickets SET priority = :priority, status = :status, version = :version,"
-    " answer_due_us = :due, first_answered_at_us = :first_answered_at,"
-    " resolved_at_us = :resolved_at WHERE id = :id"
+    " answer_due_us = :answer_due_us, first_answered_at_us = :first_answered_at_us,"
+    " resolved_at_us = :resolved_at_us, waits_since_us = :waits_since_us,"
+    " escalates_at_us = :escalates_at_us, escalated_at_us = :escalated_at_us,"
+    " times_reopened = :times_reopened WHERE id = :id"
 )
 ADD_ANSWER = sql(
-    "INSERT INTO answers (id, ticket_id, request_id, text, created_at_us)"
-    " VALUES (:id, :ticket_id, :request_id, :text, :created_at_us)"
+    "INSERT INTO answers (id, ticket_id, request_id, text, created_at_us, from_customer)"
+    " VALUES (:id, :ticket_id, :request_id, :text, :created_at_us, :from_customer)"
 )
 REPEATED_ANSWER = sql(
     "SELECT * FROM answers WHERE ticket_id = :ticket AND request_id = :request_id"
@@ -196,6 +106,21 @@ SET_MEMBER = sql(
 )
 
 
+SAVED = (
+    "id",
+    "priority",
+    "status",
+    "version",
+    "answer_due_us",
+    "first_answered_at_us",
+    "resolved_at_us",
+    "waits_since_us",
+    "escalates_at_us",
+    "escalated_at_us",
+    "times_reopened",
+)
+
+
 async def open_ticket(work: UnitOfWork, asked: Ticket) -> tuple[Ticket, bool]:
     """Keeps a ticket, or finds the one that was asked for before; tells it and if it is new."""
     row = await work.fetch_one(REPEATED, user=asked.opened_by, request_id=asked.request_id)
@@ -204,6 +129,7 @@ async def open_ticket(work: UnitOfWork, asked: Ticket) -> tuple[Ticket, bool]:
         told = [asdict(each) for each in await happenings(work, asked.opened_by, asked.account_id)]
         if await work.execute(ADD, **columns(ticket), last_events=json.dumps(told)):
             work.publish(opened(ticket), version=ticket.version)
+            watch_over(work, ticket)
             return ticket, True
         row = await work.fetch_one(REPEATED, user=asked.opened_by, request_id=asked.request_id)
         assert row is not None, "a ticket is never removed"
@@ -234,11 +160,7 @@ async def answer(
 ) -> tuple[Ticket, list[Answer], bool]:
     """Answers a ticket once for each request; tells it, its answers, and if this one is new."""
     before = await lock(work, answer.ticket_id)
-    row = await work.fetch_one(
-        REPEATED_ANSWER, ticket=answer.ticket_id, request_id=answer.request_id
-    )
-    if row is not None:
-        answer.must_repeat(Answer(**dict(row)))
+    if await is_repeated(work, answer):
         return before, await answers(work, before.id), False
     after = before.answered(answer.created_at_us)
     await work.execute(ADD_ANSWER, **asdict(answer))
@@ -251,13 +173,65 @@ async def answer(
     return after, await answers(work, after.id), True
 
 
+async def reopen(
+    work: UnitOfWork, asked: Answer, user_id: str
+) -> tuple[Ticket, list[Answer], bool]:
+    """Opens a ticket of a user again, once for each request; tells it, as `answer` does."""
+    before = await lock(work, asked.ticket_id)
+    before.must_be_of(user_id)
+    if await is_repeated(work, asked):
+        return before, await answers(work, before.id), False
+    after = before.reopened(asked.created_at_us)
+    await work.execute(ADD_ANSWER, **asdict(asked))
+    work.publish(reopened(after), version=after.version)
+    watch_over(work, after)
+    await save(work, after)
+    return after, await answers(work, after.id), True
+
+
+async def is_repeated(work: UnitOfWork, asked: Answer) -> bool:
+    row = await work.fetch_one(REPEATED_ANSWER, ticket=asked.ticket_id, request_id=asked.request_id)
+    if row is not None:
+        asked.must_repeat(to_answer(row))
+    return row is not None
+
+
 async def escalate(
-    work: UnitOfWork, ticket_id: str, priority: Priority
+    work: UnitOfWork, ticket_id: str, priority: Priority, at_us: int
 ) -> tuple[Ticket, list[Answer]]:
     """Makes a ticket more urgent."""
-    after = (await lock(work, ticket_id)).escalated(priority)
-    await save(work, after)
+    before = await lock(work, ticket_id)
+    after = before.escalated(priority, at_us)
+    if after is not before:
+        await save(work, after)
+        work.publish(escalated(after), version=after.version)
+        watch_over(work, after)
     return after, await answers(work, ticket_id)
+
+
+async def load_watch(work: UnitOfWork, watch: str) -> str:
+    return watch
+
+
+async def end_watch(work: UnitOfWork, watch: str) -> str:
+    """Makes the ticket of a watch more urgent, if its answer is overdue."""
+    at_us = now_us()
+    before = await lock(work, watch.partition("/")[0])
+    after = before.missed(at_us)
+    if after is not before:
+        await save(work, after)
+        work.publish(escalated(after, before.answer_due_us), version=after.version)
+        watch_over(work, after)
+        missed = metrics.TICKET_TARGETS_MISSED.bind(before.priority.name)
+        work.on_commit(missed.add)
+    return watch
+
+
+def watch_over(work: UnitOfWork, ticket: Ticket) -> None:
+    """Has a ticket looked at when its answer is due: a saga that begins then."""
+    due = ticket.escalates_at_us
+    if due is not None:
+        work.start(WATCH, f"{ticket.id}/{due}", at_us=due)
 
 
 async def resolve(work: UnitOfWork, ticket_id: str, at_us: int) -> tuple[Ticket, list[Answer]]:
@@ -281,16 +255,7 @@ async def lock(work: UnitOfWork, ticket_id: str) -> Ticket:
 
 
 async def save(work: UnitOfWork, ticket: Ticket) -> None:
-    await work.execute(
-        SAVE,
-        id=ticket.id,
-        priority=int(ticket.priority),
-        status=ticket.status.value,
-        version=ticket.version,
-        due=ticket.answer_due_us,
-        first_answered_at=ticket.first_answered_at_us,
-        resolved_at=ticket.resolved_at_us,
-    )
+    await work.execute(SAVE, **{name: columns(ticket)[name] for name in SAVED})
 
 
 async def get_own(work: UnitOfWork, ticket_id: str, user_id: str) -> tuple[Ticket, list[Answer]]:
@@ -308,7 +273,7 @@ async def inspect(work: UnitOfWork, ticket_id: str) -> tuple[Ticket, list[Answer
 
 
 async def answers(work: UnitOfWork, ticket_id: str) -> list[Answer]:
-    return [Answer(**dict(row)) for row in await work.fetch_all(ANSWERS, ticket=ticket_id)]
+    return [to_answer(row) for row in await work.fetch_all(ANSWERS, ticket=ticket_id)]
 
 
 async def page(work: UnitOfWork, user_id: str, before: str, size: int) -> list[Ticket]:
@@ -318,7 +283,7 @@ async def page(work: UnitOfWork, user_id: str, before: str, size: int) -> list[T
 
 
 async def queue(work: UnitOfWork, priority: int, size: int, now_us: int) -> Queue:
-    """Reads the tickets of a priority, or of all (0), that wait for their first answer."""
+    """Reads the tickets of a priority, or of all (0), that wait for an answer."""
     rows = await work.fetch_all(QUEUE, priority=priority, size=size)
     counted = await work.fetch_one(WAITING, priority=priority, now=now_us)
     assert counted is not None, "a count has one row"
@@ -369,11 +334,15 @@ def to_ticket(row: Row) -> Ticket:
     return Ticket(**(kept | typed))
 
 
+def to_answer(row: Row) -> Answer:
+    return Answer(**(dict(row) | {"from_customer": bool(row["from_customer"])}))
+
+
 def opened(ticket: Ticket) -> events.TicketOpened:
     return events.TicketOpened(
         ticket_id=ticket.id,
         opened_by=ticket.opened_by,
-        priority=TicketPriority.Value(f"TICKET_PRIORITY_{ticket.priority.name}"),
+        priority=priority_of(ticket),
         account_id=ticket.account_id,
         trace_id=ticket.trace_id,
     )
@@ -390,3 +359,22 @@ def answered(ticket: Ticket, answer_id: str, *, is_first: bool) -> events.Ticket
 
 def resolved(ticket: Ticket) -> events.TicketResolved:
     return events.TicketResolved(ticket_id=ticket.id, opened_by=ticket.opened_by)
+
+
+def escalated(ticket: Ticket, missed_us: int | None = None) -> events.TicketEscalated:
+    return events.TicketEscalated(
+        ticket_id=ticket.id,
+        opened_by=ticket.opened_by,
+        priority=priority_of(ticket),
+        answer_was_due_at=None if missed_us is None else wire.timestamp(missed_us),
+    )
+
+
+def reopened(ticket: Ticket) -> events.TicketReopened:
+    return events.TicketReopened(
+        ticket_id=ticket.id, opened_by=ticket.opened_by, priority=priority_of(ticket)
+    )
+
+
+def priority_of(ticket: Ticket) -> TicketPriority.ValueType:
+    return TicketPriority.Value(f"TICKET_PRIORITY_{ticket.priority.name}")

@@ -20,6 +20,7 @@ from uuid import uuid4
 import asyncpg
 import httpx2 as httpx
 import psutil
+import pyotp
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
@@ -236,3 +237,24 @@ async def a_customer(http: httpx.AsyncClient, minor_units: int = 0) -> Customer:
 
         await eventually(arrived, "the deposit")
     return customer
+
+
+async def a_member_of_staff(bank: Bank, http: httpx.AsyncClient) -> dict[str, str]:
+    """Adds a member of the staff, signed in with a second factor; gives the headers they send."""
+    eva, password = Customer(http), "eva's own long words"
+    added = await asyncio.create_subprocess_exec(
+        *command("users", "add-staff", eva.email, "--name", "Eva"),
+        env=environment(bank.data),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await added.wait() == 0
+    reset = {"email": eva.email, "code": await eva.code(), "newPassword": password}
+    assert (await http.post("/v1/users:resetPassword", json=reset)).status_code == 200
+    session = (await eva.sign_in(password)).json()
+    enrolment = (await http.post("/v1/me/totp", json={}, headers=eva.headers)).json()
+    code = pyotp.TOTP(enrolment["secret"]).now()
+    await http.post("/v1/me/totp:confirm", json={"code": code}, headers=eva.headers)
+    refresh = {"refreshToken": session["refreshToken"]}
+    eva.token = (await http.post("/v1/sessions:refresh", json=refresh)).json()["accessToken"]
+    return {**eva.headers, "X-Access-Reason": "the queue of tickets"}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 from typing import Any
 from uuid import uuid4
 
 import httpx2 as httpx
 
-from .bank import ROOT, Bank, Customer, a_customer, brl, command, environment, eventually
+from .bank import Bank, Customer, a_customer, a_member_of_staff, brl, eventually
 from .test_paying import trace_of
 
 SUPPLIER = {
@@ -32,21 +30,6 @@ async def save_supplier(customer: Customer, **changes: Any) -> dict[str, Any]:
 
     supplier: dict[str, Any] = await eventually(saved, "the supplier")
     return supplier
-
-
-def call(bank: Bank, method: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Asks as staff do."""
-    done = subprocess.run(
-        command("call", f"support.v1.SupportService/{method}", json.dumps(request)),
-        env=environment(bank.data),
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 async def test_a_supplier_is_saved_changed_paid_and_removed(http: httpx.AsyncClient) -> None:
@@ -148,8 +131,10 @@ async def test_an_error_report_leads_to_its_trace_and_is_answered(
     assert (ticket["priority"], ticket["status"]) == ("HIGH", "OPEN")
     assert ticket["description"] == "Meu CPF é *****-25."
 
-    known = await asyncio.to_thread(call, bank, "InspectTicket", {"ticketId": ticket_id})
+    staff = await a_member_of_staff(bank, http)
+    known = (await http.get(f"/v1/staff/tickets/{ticket_id}", headers=staff)).json()
     assert known["ticket"]["traceId"] == trace_of(failed)
+    assert known["traceUrl"] == f"{bank.traces}/trace/{trace_of(failed)}"
     async with httpx.AsyncClient(base_url=bank.traces) as traces:
 
         async def traced() -> bool:
@@ -157,18 +142,25 @@ async def test_an_error_report_leads_to_its_trace_and_is_answered(
             return got.status_code == 200
 
         await eventually(traced, "the trace of the report")
-    queue = await asyncio.to_thread(call, bank, "ListQueue", {})
+        assert (await traces.get(known["traceUrl"])).status_code == 200
+    queue = (await http.get("/v1/staff/tickets", headers=staff)).json()
     assert ticket_id in [each["ticket"]["ticketId"] for each in queue["tickets"]]
 
-    answer = {"requestId": uuid4().hex, "ticketId": ticket_id, "text": "Vimos.", "resolve": True}
+    answer = {"text": "Vimos.", "resolve": True}
+    once = {**staff, "Idempotency-Key": uuid4().hex}
     for _ in range(2):
-        await asyncio.to_thread(call, bank, "AnswerTicket", answer)
+        path = f"/v1/staff/tickets/{ticket_id}:answer"
+        answered = await http.post(path, json=answer, headers=once)
+        assert answered.status_code == 200, answered.text
 
     read = await http.get(f"/v1/tickets/{ticket_id}", headers=ana.headers)
     assert read.json()["ticket"]["status"] == "RESOLVED"
     assert [each["text"] for each in read.json()["ticket"]["answers"]] == ["Vimos."]
     assert read.json()["ticket"]["timeToFirstAnswer"].endswith("s")
     assert await eventually(lambda: told(ana), "the message about the answer") == [ticket_id]
+    path = f"/v1/tickets/{ticket_id}:reopen"
+    again = await http.post(path, json={"text": "Ainda não."}, headers=ana.headers)
+    assert (again.status_code, again.json()["ticket"]["status"]) == (200, "OPEN"), again.text
 
 
 async def told(customer: Customer) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bank.accounts.v1 import events_pb2 as ledger
@@ -11,6 +13,7 @@ from bank.support.v1.support_pb2_grpc import SupportServiceStub
 from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1.users_pb2 import Role
+from mesh.clock import now_us
 from mesh.ids import new_id
 from mesh.testing.harness import Running
 from services import wire
@@ -22,7 +25,7 @@ class Support:
     def __init__(self, service: Running) -> None:
         self.service = service
         self.bff = service.stub(SupportServiceStub)
-        self.staff = service.stub(SupportServiceStub, workload="operator")
+        self.posted = 0
         self.bakery, self.mill = new_id(), new_id()
 
     async def open_account(self, user_id: str, account_id: str) -> None:
@@ -56,10 +59,13 @@ class Support:
         )
 
     async def post(self, account_id: str, minor_units: int) -> None:
+        self.posted += 1
         await self.service.tell(
             ledger.EntryPosted(
                 account_id=account_id,
                 entry_id=new_id(),
+                version=self.posted,
+                occurred_at=wire.timestamp(now_us()),
                 transfer_id=new_id(),
                 amount=brl(minor_units),
                 counterparty="ana@example.com",
@@ -79,27 +85,49 @@ class Support:
         with self.service.signed_in(user_id):
             return await self.bff.ListTickets(pb.ListTicketsRequest(**asked))
 
+    async def reopen(self, ticket_id: str, user_id: str = "ana", **more: Any) -> pb.Ticket:
+        asked = {"request_id": new_id(), "ticket_id": ticket_id, "text": "Ainda não."} | more
+        with self.service.signed_in(user_id):
+            return (await self.bff.ReopenTicket(pb.ReopenTicketRequest(**asked))).ticket
+
+    @contextmanager
+    def as_staff(self) -> Iterator[Any]:
+        with self.service.signed_in("eva", scope="staff", second_factor=True) as out:
+            out.reason = "the queue"
+            yield self.bff
+
     async def answer(self, ticket_id: str, text: str = "Pronto.", **more: Any) -> pb.Ticket:
         asked = {"request_id": new_id(), "ticket_id": ticket_id, "text": text} | more
-        return (await self.staff.AnswerTicket(pb.AnswerTicketRequest(**asked))).ticket
+        with self.as_staff() as staff:
+            ticket: pb.Ticket = (await staff.AnswerTicket(pb.AnswerTicketRequest(**asked))).ticket
+        return ticket
 
     async def resolve(self, ticket_id: str) -> pb.Ticket:
         request = pb.ResolveTicketRequest(ticket_id=ticket_id)
-        return (await self.staff.ResolveTicket(request)).ticket
+        with self.as_staff() as staff:
+            ticket: pb.Ticket = (await staff.ResolveTicket(request)).ticket
+        return ticket
 
     async def escalate(self, ticket_id: str, priority: str) -> pb.Ticket:
         value = pb.TicketPriority.Value(f"TICKET_PRIORITY_{priority}")
         request = pb.EscalateTicketRequest(ticket_id=ticket_id, priority=value)
-        return (await self.staff.EscalateTicket(request)).ticket
+        with self.as_staff() as staff:
+            ticket: pb.Ticket = (await staff.EscalateTicket(request)).ticket
+        return ticket
 
     async def queue(self, **asked: Any) -> pb.ListQueueResponse:
-        return await self.staff.ListQueue(pb.ListQueueRequest(**asked))
+        with self.as_staff() as staff:
+            queue: pb.ListQueueResponse = await staff.ListQueue(pb.ListQueueRequest(**asked))
+        return queue
 
     async def queued(self) -> list[str]:
         return [each.ticket.ticket_id for each in (await self.queue()).tickets]
 
     async def inspect(self, ticket_id: str) -> pb.InspectTicketResponse:
-        return await self.staff.InspectTicket(pb.InspectTicketRequest(ticket_id=ticket_id))
+        request = pb.InspectTicketRequest(ticket_id=ticket_id)
+        with self.as_staff() as staff:
+            known: pb.InspectTicketResponse = await staff.InspectTicket(request)
+        return known
 
 
 def a_request(**asked: Any) -> pb.CreateTicketRequest:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from bank.support.v1 import support_pb2 as pb
-from bank.support.v1.events_pb2 import TicketAnswered, TicketOpened, TicketResolved
+from bank.support.v1.events_pb2 import (
+    TicketAnswered,
+    TicketEscalated,
+    TicketOpened,
+    TicketReopened,
+    TicketResolved,
+)
 from bank.transfers.v1.events_pb2 import TransferApproved, TransferAwaitingApproval
 from mesh.clock import now_us
 from mesh.errors import (
@@ -20,6 +26,8 @@ from mesh.errors import (
     Unauthenticated,
 )
 from mesh.ids import new_id
+from mesh.testing.clock import travelling
+from mesh.testing.waiting import eventually
 from observability import metrics
 from services.support.domain import MINUTE_US, MOST_OPEN_TICKETS
 
@@ -54,6 +62,7 @@ async def test_an_error_report_carries_its_trace_its_version_and_what_has_happen
     known = await support.inspect(ticket.ticket_id)
     assert (known.ticket.trace_id, known.ticket.app_version) == (TRACE, "2.4.1 (android 15)")
     assert known.opened_by == "ana"
+    assert known.trace_url == f"http://127.0.0.1:16686/trace/{TRACE}"
     told = [(each.kind, each.amount.minor_units, each.reason) for each in known.last_events]
     assert told == [
         ("TRANSFER_FAILED", 100, "INSUFFICIENT_FUNDS"),
@@ -208,6 +217,59 @@ async def test_a_resolved_ticket_is_answered_no_more(support: Support) -> None:
         await support.escalate(ticket.ticket_id, "URGENT")
 
 
+async def test_an_answer_that_is_overdue_makes_its_ticket_more_urgent(support: Support) -> None:
+    with travelling() as time:
+        ticket = await support.open()
+        answered = await support.open()
+        await support.answer(answered.ticket_id)
+
+        time.to(ticket.answer_due_at.ToMicroseconds())
+
+        async def escalated() -> bool:
+            return bool(await support.service.told(TicketEscalated))
+
+        await eventually(escalated)
+        [queued] = (await support.queue()).tickets
+
+    [told] = await support.service.told(TicketEscalated)
+    assert (told.data.ticket_id, told.data.priority) == (
+        ticket.ticket_id,
+        pb.TICKET_PRIORITY_HIGH,
+    )
+    assert told.data.answer_was_due_at == ticket.answer_due_at
+    assert queued.ticket.HasField("escalated_at")
+    assert queued.time_left.ToSeconds() < 0
+
+
+async def test_who_is_not_content_opens_their_ticket_again(support: Support) -> None:
+    ticket = await support.open()
+    await support.answer(ticket.ticket_id, resolve=True)
+    request_id = new_id()
+
+    again = [await support.reopen(ticket.ticket_id, request_id=request_id) for _ in range(2)]
+
+    assert again[0] == again[1]
+    assert (again[0].status, again[0].times_reopened) == (pb.TICKET_STATUS_OPEN, 1)
+    assert [each.from_customer for each in again[0].answers] == [False, True]
+    assert await support.queued() == [ticket.ticket_id]
+    [told] = await support.service.told(TicketReopened)
+    assert told.data.ticket_id == ticket.ticket_id
+    with pytest.raises(FailedPrecondition):
+        await support.reopen(ticket.ticket_id)
+    with pytest.raises(NotFound):
+        await support.reopen(ticket.ticket_id, "bia")
+    await support.answer(ticket.ticket_id)
+    assert await support.queued() == []
+
+
+async def test_staff_says_why_it_looks(support: Support) -> None:
+    eva = support.service.signed_in("eva", scope="staff", second_factor=True)
+    with eva, pytest.raises(PermissionDenied) as caught:
+        await support.bff.ListQueue(pb.ListQueueRequest())
+
+    assert caught.value.reason == "ACCESS_REASON_MISSING"
+
+
 async def test_nobody_but_staff_answers(support: Support) -> None:
     ticket = await support.open()
 
@@ -216,7 +278,7 @@ async def test_nobody_but_staff_answers(support: Support) -> None:
         support.bff.InspectTicket(pb.InspectTicketRequest(ticket_id=ticket.ticket_id)),
         support.bff.ResolveTicket(pb.ResolveTicketRequest(ticket_id=ticket.ticket_id)),
     ):
-        with pytest.raises(PermissionDenied):
+        with support.service.signed_in("ana"), pytest.raises(PermissionDenied):
             await attempt
 
 

@@ -30,6 +30,7 @@ QUESTION = Ticket(
     account_id="",
     transfer_id="transfer",
     created_at_us=NOW,
+    waits_since_us=NOW,
 )
 REPORT = replace(QUESTION, trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
 
@@ -75,10 +76,38 @@ def test_only_the_first_answer_is_timed() -> None:
 
 
 def test_a_ticket_becomes_more_urgent_and_never_less() -> None:
-    urgent = REPORT.prioritised([]).escalated(Priority.URGENT)
+    urgent = REPORT.prioritised([]).escalated(Priority.URGENT, NOW)
 
     assert (urgent.priority, urgent.version) == (Priority.URGENT, 2)
-    assert urgent.escalated(Priority.NORMAL) is urgent
+    assert urgent.escalated(Priority.NORMAL, NOW) is urgent
+
+
+def test_a_missed_target_makes_a_ticket_more_urgent_step_by_step() -> None:
+    asked = QUESTION.prioritised([])
+    due = asked.answer_due_us
+
+    assert asked.missed(due - 1) is asked
+    high = asked.missed(due)
+    assert (high.priority, high.escalated_at_us, high.version) == (Priority.HIGH, due, 2)
+    assert high.missed(due) is high
+    urgent = high.missed(due + ANSWERED_WITHIN_US[Priority.HIGH])
+    last = urgent.missed(due + ANSWERED_WITHIN_US[Priority.HIGH] * 2)
+    assert [urgent.priority, last.priority] == [Priority.URGENT] * 2
+    assert last.missed(due * 2) is last
+    answered = high.answered(due + 1)
+    assert answered.missed(due * 2) is answered
+
+
+def test_a_ticket_that_is_opened_again_waits_as_if_it_were_new() -> None:
+    over = QUESTION.prioritised([]).answered(NOW + 5).resolved(NOW + 6)
+
+    again = over.reopened(NOW + 10)
+
+    assert (again.status, again.resolved_at_us, again.times_reopened) == (Status.OPEN, None, 1)
+    assert again.answer_due_us - QUESTION.answer_due_us == 10
+    assert again.first_answer_took_us == 5
+    with pytest.raises(FailedPrecondition, match="waits"):
+        again.reopened(NOW + 11)
 
 
 def test_what_is_resolved_stays_so() -> None:
@@ -88,7 +117,7 @@ def test_what_is_resolved_stays_so() -> None:
     with pytest.raises(FailedPrecondition, match="ended"):
         resolved.answered(NOW)
     with pytest.raises(FailedPrecondition, match="ended"):
-        resolved.escalated(Priority.URGENT)
+        resolved.escalated(Priority.URGENT, NOW)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def a_ticket(**more: Any) -> Ticket:
         "account_id": "",
         "transfer_id": "",
         "created_at_us": NOW,
+        "waits_since_us": NOW,
     }
     return Ticket(**(usual | more))
 
@@ -93,6 +94,18 @@ async def test_answers_at_once_are_all_kept_and_one_is_the_first(known: Database
     kept, all_answers = await known.read(store.get_own, ticket.id, "ana")
     assert (len(all_answers), kept.version) == (8, 9)
     assert len({each.first_answered_at_us for each, _, _ in answers}) == 1
+
+
+async def test_a_ticket_that_is_missed_twice_at_once_is_escalated_once(known: Database) -> None:
+    ticket, _ = await known.transact(store.open_ticket, a_ticket())
+    watch = f"{ticket.id}/{ticket.escalates_at_us}"
+
+    await asyncio.gather(*(known.transact(store.end_watch, watch) for _ in range(5)))
+
+    after, _ = await known.read(store.get_own, ticket.id, "ana")
+    assert (after.priority, after.version) == (Priority.HIGH, 2)
+    assert await count(known, "outbox") == 2
+    assert await count(known, "sagas") == 2
 
 
 async def test_only_so_much_is_kept_of_an_account(known: Database) -> None:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -18,6 +19,29 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _Language:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LanguageEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Language.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    LANGUAGE_UNSPECIFIED: _Language.ValueType  # 0
+    """Not said: Portuguese."""
+    LANGUAGE_PORTUGUESE: _Language.ValueType  # 1
+    """The Portuguese of Brazil."""
+    LANGUAGE_ENGLISH: _Language.ValueType  # 2
+    """English."""
+
+class Language(_Language, metaclass=_LanguageEnumTypeWrapper):
+    """A language that messages are written in."""
+
+LANGUAGE_UNSPECIFIED: Language.ValueType  # 0
+"""Not said: Portuguese."""
+LANGUAGE_PORTUGUESE: Language.ValueType  # 1
+"""The Portuguese of Brazil."""
+LANGUAGE_ENGLISH: Language.ValueType  # 2
+"""English."""
 
 @typing.final
 class Notification(message.Message):
@@ -32,6 +56,8 @@ class Notification(message.Message):
     CREATED_AT_FIELD_NUMBER: builtins.int
     TRANSFER_ID_FIELD_NUMBER: builtins.int
     TICKET_ID_FIELD_NUMBER: builtins.int
+    READ_AT_FIELD_NUMBER: builtins.int
+    LANGUAGE_FIELD_NUMBER: builtins.int
     notification_id: builtins.str
     """The message's id, a UUID."""
     kind: builtins.str
@@ -44,9 +70,15 @@ class Notification(message.Message):
     """The transfer or payment it is about, if any."""
     ticket_id: builtins.str
     """The ticket it is about, if any."""
+    language: Language.ValueType
+    """The language of the text."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was written."""
+
+    @builtins.property
+    def read_at(self) -> timestamp_pb2.Timestamp:
+        """When the user read it. Absent: not yet."""
 
     def __init__(
         self,
@@ -58,10 +90,76 @@ class Notification(message.Message):
         created_at: timestamp_pb2.Timestamp | None = ...,
         transfer_id: builtins.str = ...,
         ticket_id: builtins.str = ...,
+        read_at: timestamp_pb2.Timestamp | None = ...,
+        language: Language.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "read_at", b"read_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "created_at", b"created_at", "kind", b"kind", "notification_id", b"notification_id", "subject", b"subject", "ticket_id", b"ticket_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "created_at", b"created_at", "kind", b"kind", "language", b"language", "notification_id", b"notification_id", "read_at", b"read_at", "subject", b"subject", "ticket_id", b"ticket_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NotificationPreference(message.Message):
+    """How a user is told of one kind of thing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    IN_APP_FIELD_NUMBER: builtins.int
+    MAIL_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    MANDATORY_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """The kind, such as `PIX_RECEIVED`."""
+    in_app: builtins.bool
+    """Whether it is in the list of the user's messages."""
+    mail: builtins.bool
+    """Whether an e-mail is sent at once."""
+    digest: builtins.bool
+    """Whether the summary of the day tells it, which is sent by e-mail."""
+    mandatory: builtins.bool
+    """Whether it is about the security of the account: then `in_app` and `mail` cannot be turned off.
+    What a request says here is ignored.
+    """
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        in_app: builtins.bool = ...,
+        mail: builtins.bool = ...,
+        digest: builtins.bool = ...,
+        mandatory: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "in_app", b"in_app", "kind", b"kind", "mail", b"mail", "mandatory", b"mandatory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NotificationPreferences(message.Message):
+    """What a user wants to be told."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LANGUAGE_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
+    language: Language.ValueType
+    """The language."""
+    @builtins.property
+    def kinds(self) -> containers.RepeatedCompositeFieldContainer[NotificationPreference]:
+        """How each kind is told; in an answer, all kinds that there are."""
+
+    def __init__(
+        self,
+        *,
+        language: Language.ValueType = ...,
+        kinds: abc.Iterable[NotificationPreference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["kinds", b"kinds", "language", b"language"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,16 +170,24 @@ class ListNotificationsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    ONLY_UNREAD_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """How many at the most; 50 if not said."""
+    page_token: builtins.str
+    """Where the page begins: `next_page_token` of the page before."""
+    only_unread: builtins.bool
+    """Only what was not read yet."""
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        only_unread: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["only_unread", b"only_unread", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,6 +198,12 @@ class ListNotificationsResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     NOTIFICATIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    UNREAD_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Asks for the next page. Empty: there is none."""
+    unread: builtins.int
+    """How many messages the user has not read, those on other pages included."""
     @builtins.property
     def notifications(self) -> containers.RepeatedCompositeFieldContainer[Notification]:
         """The newest first."""
@@ -100,10 +212,165 @@ class ListNotificationsResponse(message.Message):
         self,
         *,
         notifications: abc.Iterable[Notification] | None = ...,
+        next_page_token: builtins.str = ...,
+        unread: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["notifications", b"notifications"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "notifications", b"notifications", "unread", b"unread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkNotificationReadRequest(message.Message):
+    """Says that a message was read."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: builtins.int
+    notification_id: builtins.str
+    """The message."""
+    def __init__(
+        self,
+        *,
+        notification_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["notification_id", b"notification_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkNotificationReadResponse(message.Message):
+    """The message that was read."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NOTIFICATION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def notification(self) -> Notification:
+        """The message."""
+
+    def __init__(
+        self,
+        *,
+        notification: Notification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["notification", b"notification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkAllNotificationsReadRequest(message.Message):
+    """Says that all messages were read."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MarkAllNotificationsReadResponse(message.Message):
+    """Nothing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetNotificationPreferencesRequest(message.Message):
+    """Asks what the signed-in user wants to be told."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetNotificationPreferencesResponse(message.Message):
+    """What the signed-in user wants to be told."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def preferences(self) -> NotificationPreferences:
+        """All of it."""
+
+    def __init__(
+        self,
+        *,
+        preferences: NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetNotificationPreferencesRequest(message.Message):
+    """Says what the signed-in user wants to be told."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def preferences(self) -> NotificationPreferences:
+        """All of it."""
+
+    def __init__(
+        self,
+        *,
+        preferences: NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetNotificationPreferencesResponse(message.Message):
+    """What the signed-in user wants to be told."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def preferences(self) -> NotificationPreferences:
+        """All of it."""
+
+    def __init__(
+        self,
+        *,
+        preferences: NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["preferences", b"preferences"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,26 @@ class NotificationsServiceStub:
                 request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.SerializeToString,
                 response_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.FromString,
                 _registered_method=True)
+        self.MarkNotificationRead = channel.unary_unary(
+                '/bank.notifications.v1.NotificationsService/MarkNotificationRead',
+                request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadRequest.SerializeToString,
+                response_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadResponse.FromString,
+                _registered_method=True)
+        self.MarkAllNotificationsRead = channel.unary_unary(
+                '/bank.notifications.v1.NotificationsService/MarkAllNotificationsRead',
+                request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadRequest.SerializeToString,
+                response_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadResponse.FromString,
+                _registered_method=True)
+        self.GetNotificationPreferences = channel.unary_unary(
+                '/bank.notifications.v1.NotificationsService/GetNotificationPreferences',
+                request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesRequest.SerializeToString,
+                response_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesResponse.FromString,
+                _registered_method=True)
+        self.SetNotificationPreferences = channel.unary_unary(
+                '/bank.notifications.v1.NotificationsService/SetNotificationPreferences',
+                request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesRequest.SerializeToString,
+                response_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesResponse.FromString,
+                _registered_method=True)
         self.ListMailbox = channel.unary_unary(
                 '/bank.notifications.v1.NotificationsService/ListMailbox',
                 request_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.ListMailboxRequest.SerializeToString,
@@ -53,6 +73,35 @@ class NotificationsServiceServicer:
 
     def ListNotifications(self, request, context):
         """Lists the signed-in user's messages, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkNotificationRead(self, request, context):
+        """Notes that the signed-in user has read a message. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkAllNotificationsRead(self, request, context):
+        """Notes that the signed-in user has read all messages that there are now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNotificationPreferences(self, request, context):
+        """Gets what the signed-in user wants to be told, by which channel and in which language.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetNotificationPreferences(self, request, context):
+        """Says what the signed-in user wants to be told. Kinds that are not named are told as they are to
+        everybody. Messages about the security of an account cannot be turned off.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +121,26 @@ def add_NotificationsServiceServicer_to_server(servicer, server):
                     servicer.ListNotifications,
                     request_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.FromString,
                     response_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.SerializeToString,
+            ),
+            'MarkNotificationRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkNotificationRead,
+                    request_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadRequest.FromString,
+                    response_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadResponse.SerializeToString,
+            ),
+            'MarkAllNotificationsRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkAllNotificationsRead,
+                    request_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadRequest.FromString,
+                    response_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadResponse.SerializeToString,
+            ),
+            'GetNotificationPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNotificationPreferences,
+                    request_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesRequest.FromString,
+                    response_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesResponse.SerializeToString,
+            ),
+            'SetNotificationPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetNotificationPreferences,
+                    request_deserializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesRequest.FromString,
+                    response_serializer=bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesResponse.SerializeToString,
             ),
             'ListMailbox': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMailbox,
@@ -107,6 +176,114 @@ class NotificationsService:
             '/bank.notifications.v1.NotificationsService/ListNotifications',
             bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsRequest.SerializeToString,
             bank_dot_notifications_dot_v1_dot_notifications__pb2.ListNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkNotificationRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.notifications.v1.NotificationsService/MarkNotificationRead',
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadRequest.SerializeToString,
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkNotificationReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkAllNotificationsRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.notifications.v1.NotificationsService/MarkAllNotificationsRead',
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadRequest.SerializeToString,
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.MarkAllNotificationsReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNotificationPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.notifications.v1.NotificationsService/GetNotificationPreferences',
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesRequest.SerializeToString,
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.GetNotificationPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetNotificationPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.notifications.v1.NotificationsService/SetNotificationPreferences',
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesRequest.SerializeToString,
+            bank_dot_notifications_dot_v1_dot_notifications__pb2.SetNotificationPreferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

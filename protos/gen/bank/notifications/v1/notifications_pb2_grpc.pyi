@@ -35,6 +35,16 @@ class NotificationsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NotificationsServiceAsyncStub: ...
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.ListNotificationsRequest, _notifications_pb2.ListNotificationsResponse]
     """Lists the signed-in user's messages, the newest first."""
+    MarkNotificationRead: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.MarkNotificationReadRequest, _notifications_pb2.MarkNotificationReadResponse]
+    """Notes that the signed-in user has read a message. Repeating it changes nothing."""
+    MarkAllNotificationsRead: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.MarkAllNotificationsReadRequest, _notifications_pb2.MarkAllNotificationsReadResponse]
+    """Notes that the signed-in user has read all messages that there are now."""
+    GetNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.GetNotificationPreferencesRequest, _notifications_pb2.GetNotificationPreferencesResponse]
+    """Gets what the signed-in user wants to be told, by which channel and in which language."""
+    SetNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.SetNotificationPreferencesRequest, _notifications_pb2.SetNotificationPreferencesResponse]
+    """Says what the signed-in user wants to be told. Kinds that are not named are told as they are to
+    everybody. Messages about the security of an account cannot be turned off.
+    """
     ListMailbox: _grpc.UnaryUnaryMultiCallable[_notifications_pb2.ListMailboxRequest, _notifications_pb2.ListMailboxResponse]
     """Lists the e-mails that would have been sent to an address, the newest first."""
 
@@ -45,6 +55,16 @@ class NotificationsServiceAsyncStub(NotificationsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notifications_pb2.ListNotificationsRequest, _notifications_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """Lists the signed-in user's messages, the newest first."""
+    MarkNotificationRead: _aio.UnaryUnaryMultiCallable[_notifications_pb2.MarkNotificationReadRequest, _notifications_pb2.MarkNotificationReadResponse]  # type: ignore[assignment]
+    """Notes that the signed-in user has read a message. Repeating it changes nothing."""
+    MarkAllNotificationsRead: _aio.UnaryUnaryMultiCallable[_notifications_pb2.MarkAllNotificationsReadRequest, _notifications_pb2.MarkAllNotificationsReadResponse]  # type: ignore[assignment]
+    """Notes that the signed-in user has read all messages that there are now."""
+    GetNotificationPreferences: _aio.UnaryUnaryMultiCallable[_notifications_pb2.GetNotificationPreferencesRequest, _notifications_pb2.GetNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Gets what the signed-in user wants to be told, by which channel and in which language."""
+    SetNotificationPreferences: _aio.UnaryUnaryMultiCallable[_notifications_pb2.SetNotificationPreferencesRequest, _notifications_pb2.SetNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Says what the signed-in user wants to be told. Kinds that are not named are told as they are to
+    everybody. Messages about the security of an account cannot be turned off.
+    """
     ListMailbox: _aio.UnaryUnaryMultiCallable[_notifications_pb2.ListMailboxRequest, _notifications_pb2.ListMailboxResponse]  # type: ignore[assignment]
     """Lists the e-mails that would have been sent to an address, the newest first."""
 
@@ -58,6 +78,40 @@ class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notifications_pb2.ListNotificationsResponse, _abc.Awaitable[_notifications_pb2.ListNotificationsResponse]]:
         """Lists the signed-in user's messages, the newest first."""
+
+    @_abc_1.abstractmethod
+    def MarkNotificationRead(
+        self,
+        request: _notifications_pb2.MarkNotificationReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notifications_pb2.MarkNotificationReadResponse, _abc.Awaitable[_notifications_pb2.MarkNotificationReadResponse]]:
+        """Notes that the signed-in user has read a message. Repeating it changes nothing."""
+
+    @_abc_1.abstractmethod
+    def MarkAllNotificationsRead(
+        self,
+        request: _notifications_pb2.MarkAllNotificationsReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notifications_pb2.MarkAllNotificationsReadResponse, _abc.Awaitable[_notifications_pb2.MarkAllNotificationsReadResponse]]:
+        """Notes that the signed-in user has read all messages that there are now."""
+
+    @_abc_1.abstractmethod
+    def GetNotificationPreferences(
+        self,
+        request: _notifications_pb2.GetNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notifications_pb2.GetNotificationPreferencesResponse, _abc.Awaitable[_notifications_pb2.GetNotificationPreferencesResponse]]:
+        """Gets what the signed-in user wants to be told, by which channel and in which language."""
+
+    @_abc_1.abstractmethod
+    def SetNotificationPreferences(
+        self,
+        request: _notifications_pb2.SetNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notifications_pb2.SetNotificationPreferencesResponse, _abc.Awaitable[_notifications_pb2.SetNotificationPreferencesResponse]]:
+        """Says what the signed-in user wants to be told. Kinds that are not named are told as they are to
+        everybody. Messages about the security of an account cannot be turned off.
+        """
 
     @_abc_1.abstractmethod
     def ListMailbox(

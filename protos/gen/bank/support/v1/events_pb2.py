@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from bank.support.v1 import support_pb2 as bank_dot_support_dot_v1_dot_support__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/support/v1/events.proto\x12\x0f\x62\x61nk.support.v1\x1a\x1d\x62\x61nk/support/v1/support.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshapi/v1/options.proto\"\xa7\x01\n\x0cTicketOpened\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x31\n\x08priority\x18\x03 \x01(\x0e\x32\x1f.bank.support.v1.TicketPriority\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"\x9c\x01\n\x0eTicketAnswered\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x11\n\tanswer_id\x18\x03 \x01(\t\x12\x37\n\x14time_to_first_answer\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"P\n\x0eTicketResolved\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORTb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61nk/support/v1/events.proto\x12\x0f\x62\x61nk.support.v1\x1a\x1d\x62\x61nk/support/v1/support.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\xa7\x01\n\x0cTicketOpened\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x31\n\x08priority\x18\x03 \x01(\x0e\x32\x1f.bank.support.v1.TicketPriority\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"\x9c\x01\n\x0eTicketAnswered\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x11\n\tanswer_id\x18\x03 \x01(\t\x12\x37\n\x14time_to_first_answer\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"P\n\x0eTicketResolved\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"\xbb\x01\n\x0fTicketEscalated\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x31\n\x08priority\x18\x03 \x01(\x0e\x32\x1f.bank.support.v1.TicketPriority\x12\x35\n\x11\x61nswer_was_due_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORT\"\x83\x01\n\x0eTicketReopened\x12\x11\n\tticket_id\x18\x01 \x01(\t\x12\x11\n\topened_by\x18\x02 \x01(\t\x12\x31\n\x08priority\x18\x03 \x01(\x0e\x32\x1f.bank.support.v1.TicketPriority:\x18\xb2\xbb\x18\x14\n\tticket_id\x12\x07SUPPORTb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TICKETANSWERED']._serialized_options = b'\262\273\030\024\n\tticket_id\022\007SUPPORT'
   _globals['_TICKETRESOLVED']._loaded_options = None
   _globals['_TICKETRESOLVED']._serialized_options = b'\262\273\030\024\n\tticket_id\022\007SUPPORT'
-  _globals['_TICKETOPENED']._serialized_start=139
-  _globals['_TICKETOPENED']._serialized_end=306
-  _globals['_TICKETANSWERED']._serialized_start=309
-  _globals['_TICKETANSWERED']._serialized_end=465
-  _globals['_TICKETRESOLVED']._serialized_start=467
-  _globals['_TICKETRESOLVED']._serialized_end=547
+  _globals['_TICKETESCALATED']._loaded_options = None
+  _globals['_TICKETESCALATED']._serialized_options = b'\262\273\030\024\n\tticket_id\022\007SUPPORT'
+  _globals['_TICKETREOPENED']._loaded_options = None
+  _globals['_TICKETREOPENED']._serialized_options = b'\262\273\030\024\n\tticket_id\022\007SUPPORT'
+  _globals['_TICKETOPENED']._serialized_start=172
+  _globals['_TICKETOPENED']._serialized_end=339
+  _globals['_TICKETANSWERED']._serialized_start=342
+  _globals['_TICKETANSWERED']._serialized_end=498
+  _globals['_TICKETRESOLVED']._serialized_start=500
+  _globals['_TICKETRESOLVED']._serialized_end=580
+  _globals['_TICKETESCALATED']._serialized_start=583
+  _globals['_TICKETESCALATED']._serialized_end=770
+  _globals['_TICKETREOPENED']._serialized_start=773
+  _globals['_TICKETREOPENED']._serialized_end=904
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from bank.support.v1 import support_pb2 as support_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -109,5 +110,67 @@ class TicketResolved(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["opened_by", b"opened_by", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TicketEscalated(message.Message):
+    """A ticket was made more urgent."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: builtins.int
+    OPENED_BY_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    ANSWER_WAS_DUE_AT_FIELD_NUMBER: builtins.int
+    ticket_id: builtins.str
+    """The ticket."""
+    opened_by: builtins.str
+    """The user who opened it."""
+    priority: support_pb2.TicketPriority.ValueType
+    """How urgent it is now."""
+    @builtins.property
+    def answer_was_due_at(self) -> timestamp_pb2.Timestamp:
+        """When its answer was due. Absent: it was not overdue, staff has done it."""
+
+    def __init__(
+        self,
+        *,
+        ticket_id: builtins.str = ...,
+        opened_by: builtins.str = ...,
+        priority: support_pb2.TicketPriority.ValueType = ...,
+        answer_was_due_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["answer_was_due_at", b"answer_was_due_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["answer_was_due_at", b"answer_was_due_at", "opened_by", b"opened_by", "priority", b"priority", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TicketReopened(message.Message):
+    """A ticket that was answered waits again."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: builtins.int
+    OPENED_BY_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    ticket_id: builtins.str
+    """The ticket."""
+    opened_by: builtins.str
+    """The user who opened it."""
+    priority: support_pb2.TicketPriority.ValueType
+    """How urgent it is."""
+    def __init__(
+        self,
+        *,
+        ticket_id: builtins.str = ...,
+        opened_by: builtins.str = ...,
+        priority: support_pb2.TicketPriority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["opened_by", b"opened_by", "priority", b"priority", "ticket_id", b"ticket_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

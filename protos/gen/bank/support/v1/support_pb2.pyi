@@ -58,7 +58,7 @@ class _TicketStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_TicketSta
     TICKET_STATUS_UNSPECIFIED: _TicketStatus.ValueType  # 0
     """Not said."""
     TICKET_STATUS_OPEN: _TicketStatus.ValueType  # 1
-    """It waits for its first answer."""
+    """It waits for an answer."""
     TICKET_STATUS_ANSWERED: _TicketStatus.ValueType  # 2
     """It was answered."""
     TICKET_STATUS_RESOLVED: _TicketStatus.ValueType  # 3
@@ -70,7 +70,7 @@ class TicketStatus(_TicketStatus, metaclass=_TicketStatusEnumTypeWrapper):
 TICKET_STATUS_UNSPECIFIED: TicketStatus.ValueType  # 0
 """Not said."""
 TICKET_STATUS_OPEN: TicketStatus.ValueType  # 1
-"""It waits for its first answer."""
+"""It waits for an answer."""
 TICKET_STATUS_ANSWERED: TicketStatus.ValueType  # 2
 """It was answered."""
 TICKET_STATUS_RESOLVED: TicketStatus.ValueType  # 3
@@ -96,6 +96,8 @@ class Ticket(message.Message):
     TIME_TO_FIRST_ANSWER_FIELD_NUMBER: builtins.int
     RESOLVED_AT_FIELD_NUMBER: builtins.int
     ANSWERS_FIELD_NUMBER: builtins.int
+    TIMES_REOPENED_FIELD_NUMBER: builtins.int
+    ESCALATED_AT_FIELD_NUMBER: builtins.int
     ticket_id: builtins.str
     """The ticket's id, a UUID."""
     subject: builtins.str
@@ -114,13 +116,15 @@ class Ticket(message.Message):
     """How urgent it is."""
     status: TicketStatus.ValueType
     """How far it has come."""
+    times_reopened: builtins.int
+    """How often it was opened again."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was opened."""
 
     @builtins.property
     def answer_due_at(self) -> timestamp_pb2.Timestamp:
-        """Until when its first answer is due."""
+        """Until when it is to be answered."""
 
     @builtins.property
     def time_to_first_answer(self) -> duration_pb2.Duration:
@@ -132,7 +136,11 @@ class Ticket(message.Message):
 
     @builtins.property
     def answers(self) -> containers.RepeatedCompositeFieldContainer[Answer]:
-        """The answers, the oldest first."""
+        """The answers, and what the user has written since, the oldest first."""
+
+    @builtins.property
+    def escalated_at(self) -> timestamp_pb2.Timestamp:
+        """When it was made more urgent, because its answer was overdue or by staff. Absent: it was not."""
 
     def __init__(
         self,
@@ -151,26 +159,31 @@ class Ticket(message.Message):
         time_to_first_answer: duration_pb2.Duration | None = ...,
         resolved_at: timestamp_pb2.Timestamp | None = ...,
         answers: abc.Iterable[Answer] | None = ...,
+        times_reopened: builtins.int = ...,
+        escalated_at: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["answer_due_at", b"answer_due_at", "created_at", b"created_at", "resolved_at", b"resolved_at", "time_to_first_answer", b"time_to_first_answer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["answer_due_at", b"answer_due_at", "created_at", b"created_at", "escalated_at", b"escalated_at", "resolved_at", b"resolved_at", "time_to_first_answer", b"time_to_first_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "answer_due_at", b"answer_due_at", "answers", b"answers", "app_version", b"app_version", "created_at", b"created_at", "description", b"description", "priority", b"priority", "resolved_at", b"resolved_at", "status", b"status", "subject", b"subject", "ticket_id", b"ticket_id", "time_to_first_answer", b"time_to_first_answer", "trace_id", b"trace_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "answer_due_at", b"answer_due_at", "answers", b"answers", "app_version", b"app_version", "created_at", b"created_at", "description", b"description", "escalated_at", b"escalated_at", "priority", b"priority", "resolved_at", b"resolved_at", "status", b"status", "subject", b"subject", "ticket_id", b"ticket_id", "time_to_first_answer", b"time_to_first_answer", "times_reopened", b"times_reopened", "trace_id", b"trace_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Answer(message.Message):
-    """An answer to a ticket."""
+    """An answer to a ticket, or what its user wrote when they opened it again."""
 
     DESCRIPTOR: descriptor.Descriptor
 
     ANSWER_ID_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
+    FROM_CUSTOMER_FIELD_NUMBER: builtins.int
     answer_id: builtins.str
     """The answer's id, a UUID."""
     text: builtins.str
     """The text."""
+    from_customer: builtins.bool
+    """Whether the user wrote it."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was written."""
@@ -181,10 +194,11 @@ class Answer(message.Message):
         answer_id: builtins.str = ...,
         text: builtins.str = ...,
         created_at: timestamp_pb2.Timestamp | None = ...,
+        from_customer: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["answer_id", b"answer_id", "created_at", b"created_at", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["answer_id", b"answer_id", "created_at", b"created_at", "from_customer", b"from_customer", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +440,58 @@ class ListQueueRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ReopenTicketRequest(message.Message):
+    """Asks for a ticket to be opened again."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    TICKET_ID_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """Names the request (AIP-155). Asking twice with the same id is asking once; another text with it is
+    refused. Ids belong to the ticket.
+    """
+    ticket_id: builtins.str
+    """The ticket."""
+    text: builtins.str
+    """What is left open."""
+    def __init__(
+        self,
+        *,
+        request_id: builtins.str = ...,
+        ticket_id: builtins.str = ...,
+        text: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["request_id", b"request_id", "text", b"text", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReopenTicketResponse(message.Message):
+    """The ticket that waits again."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def ticket(self) -> Ticket:
+        """The ticket, with its answers."""
+
+    def __init__(
+        self,
+        *,
+        ticket: Ticket | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class QueuedTicket(message.Message):
     """A ticket in the queue."""
 
@@ -442,7 +508,7 @@ class QueuedTicket(message.Message):
 
     @builtins.property
     def time_left(self) -> duration_pb2.Duration:
-        """How long is left for the first answer; negative when it is overdue."""
+        """How long is left for the answer; negative when it is overdue."""
 
     def __init__(
         self,
@@ -516,15 +582,20 @@ class InspectTicketResponse(message.Message):
     TICKET_FIELD_NUMBER: builtins.int
     OPENED_BY_FIELD_NUMBER: builtins.int
     LAST_EVENTS_FIELD_NUMBER: builtins.int
+    TRACE_URL_FIELD_NUMBER: builtins.int
     opened_by: builtins.str
     """The user who opened it."""
+    trace_url: builtins.str
+    """The page that shows the trace. Empty: the ticket has none."""
     @builtins.property
     def ticket(self) -> Ticket:
         """The ticket, with its answers."""
 
     @builtins.property
     def last_events(self) -> containers.RepeatedCompositeFieldContainer[AccountEvent]:
-        """What had last happened on the user's accounts when the ticket was opened, the newest first."""
+        """What had last happened on the user's accounts when the ticket was opened, the newest first: at
+        most 20 events.
+        """
 
     def __init__(
         self,
@@ -532,10 +603,11 @@ class InspectTicketResponse(message.Message):
         ticket: Ticket | None = ...,
         opened_by: builtins.str = ...,
         last_events: abc.Iterable[AccountEvent] | None = ...,
+        trace_url: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["ticket", b"ticket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["last_events", b"last_events", "opened_by", b"opened_by", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["last_events", b"last_events", "opened_by", b"opened_by", "ticket", b"ticket", "trace_url", b"trace_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

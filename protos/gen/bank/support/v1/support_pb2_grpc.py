@@ -51,6 +51,11 @@ class SupportServiceStub:
                 request_serializer=bank_dot_support_dot_v1_dot_support__pb2.ListTicketsRequest.SerializeToString,
                 response_deserializer=bank_dot_support_dot_v1_dot_support__pb2.ListTicketsResponse.FromString,
                 _registered_method=True)
+        self.ReopenTicket = channel.unary_unary(
+                '/bank.support.v1.SupportService/ReopenTicket',
+                request_serializer=bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketRequest.SerializeToString,
+                response_deserializer=bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketResponse.FromString,
+                _registered_method=True)
         self.ListQueue = channel.unary_unary(
                 '/bank.support.v1.SupportService/ListQueue',
                 request_serializer=bank_dot_support_dot_v1_dot_support__pb2.ListQueueRequest.SerializeToString,
@@ -100,6 +105,14 @@ class SupportServiceServicer:
 
     def ListTickets(self, request, context):
         """Lists the signed-in user's tickets without their answers, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenTicket(self, request, context):
+        """Opens one of the signed-in user's tickets again that was answered, and with it what the answer has
+        left open: it waits for an answer again, which is due as late as if it were new.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +171,11 @@ def add_SupportServiceServicer_to_server(servicer, server):
                     servicer.ListTickets,
                     request_deserializer=bank_dot_support_dot_v1_dot_support__pb2.ListTicketsRequest.FromString,
                     response_serializer=bank_dot_support_dot_v1_dot_support__pb2.ListTicketsResponse.SerializeToString,
+            ),
+            'ReopenTicket': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenTicket,
+                    request_deserializer=bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketRequest.FromString,
+                    response_serializer=bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketResponse.SerializeToString,
             ),
             'ListQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQueue,
@@ -268,6 +286,33 @@ class SupportService:
             '/bank.support.v1.SupportService/ListTickets',
             bank_dot_support_dot_v1_dot_support__pb2.ListTicketsRequest.SerializeToString,
             bank_dot_support_dot_v1_dot_support__pb2.ListTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenTicket(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bank.support.v1.SupportService/ReopenTicket',
+            bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketRequest.SerializeToString,
+            bank_dot_support_dot_v1_dot_support__pb2.ReopenTicketResponse.FromString,
             options,
             channel_credentials,
             insecure,

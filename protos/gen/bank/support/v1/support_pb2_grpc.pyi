@@ -43,6 +43,10 @@ class SupportServiceStub:
     """Gets one of the signed-in user's tickets, with its answers."""
     ListTickets: _grpc.UnaryUnaryMultiCallable[_support_pb2.ListTicketsRequest, _support_pb2.ListTicketsResponse]
     """Lists the signed-in user's tickets without their answers, the newest first."""
+    ReopenTicket: _grpc.UnaryUnaryMultiCallable[_support_pb2.ReopenTicketRequest, _support_pb2.ReopenTicketResponse]
+    """Opens one of the signed-in user's tickets again that was answered, and with it what the answer has
+    left open: it waits for an answer again, which is due as late as if it were new.
+    """
     ListQueue: _grpc.UnaryUnaryMultiCallable[_support_pb2.ListQueueRequest, _support_pb2.ListQueueResponse]
     """Lists the tickets that wait for an answer: the most urgent first, and of one priority the one
     whose answer is due first.
@@ -71,6 +75,10 @@ class SupportServiceAsyncStub(SupportServiceStub):
     """Gets one of the signed-in user's tickets, with its answers."""
     ListTickets: _aio.UnaryUnaryMultiCallable[_support_pb2.ListTicketsRequest, _support_pb2.ListTicketsResponse]  # type: ignore[assignment]
     """Lists the signed-in user's tickets without their answers, the newest first."""
+    ReopenTicket: _aio.UnaryUnaryMultiCallable[_support_pb2.ReopenTicketRequest, _support_pb2.ReopenTicketResponse]  # type: ignore[assignment]
+    """Opens one of the signed-in user's tickets again that was answered, and with it what the answer has
+    left open: it waits for an answer again, which is due as late as if it were new.
+    """
     ListQueue: _aio.UnaryUnaryMultiCallable[_support_pb2.ListQueueRequest, _support_pb2.ListQueueResponse]  # type: ignore[assignment]
     """Lists the tickets that wait for an answer: the most urgent first, and of one priority the one
     whose answer is due first.
@@ -114,6 +122,16 @@ class SupportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_support_pb2.ListTicketsResponse, _abc.Awaitable[_support_pb2.ListTicketsResponse]]:
         """Lists the signed-in user's tickets without their answers, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ReopenTicket(
+        self,
+        request: _support_pb2.ReopenTicketRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_support_pb2.ReopenTicketResponse, _abc.Awaitable[_support_pb2.ReopenTicketResponse]]:
+        """Opens one of the signed-in user's tickets again that was answered, and with it what the answer has
+        left open: it waits for an answer again, which is due as late as if it were new.
+        """
 
     @_abc_1.abstractmethod
     def ListQueue(
