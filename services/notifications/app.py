@@ -13,9 +13,11 @@ from mesh.saga.runner import Saga
 from . import handlers, store
 from .api.messages import NotificationsApi
 from .api.webhooks import WebhooksApi
-from .clients import MailboxMailer, NoMailer
-from .domain import Mailer
-from .saga import deliver
+from .clients.mailbox import MailboxMailer, NoMailer
+from .clients.people import People
+from .clients.smtp import SmtpMailer, SmtpSettings
+from .domain.messages import Mailer
+from .saga import deliver, summarise
 
 
 def build(chassis: Chassis) -> Service:
@@ -29,18 +31,28 @@ def build(chassis: Chassis) -> Service:
         background=[posted.run],
         sagas=[
             Saga(
-                name="deliver",
+                name=store.DELIVER,
                 run=partial(deliver, mailer=mailer(chassis)),
                 load=store.get_message,
                 finish=store.end,
-            )
+            ),
+            Saga(
+                name=store.SUMMARISE,
+                run=summarise,
+                load=store.load_digest,
+                finish=store.send_digest,
+            ),
         ],
     )
 
 
 def mailer(chassis: Chassis) -> Mailer:
+    """Chooses who sends e-mails: the provider that is set, or else the mailbox in development."""
+    users = chassis.stub(UsersServiceStub, "users")
+    people = People(users, chassis.stub(CompaniesServiceStub, "users"))
+    settings = SmtpSettings()
+    if settings.host:
+        return SmtpMailer(people, settings)
     if chassis.settings.is_production:
         return NoMailer()
-    users = chassis.stub(UsersServiceStub, "users")
-    companies = chassis.stub(CompaniesServiceStub, "users")
-    return MailboxMailer(users, companies, lambda mail: chassis.transact(store.keep_mail, mail))
+    return MailboxMailer(people, lambda mail: chassis.transact(store.keep_mail, mail))

@@ -1,103 +1,64 @@
-"""Where messages, e-mails and the copy of who owns an account are kept."""
+"""Where messages, e-mails, what people want, and the copies of what others own are kept."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from collections.abc import Sequence
+from dataclasses import fields
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, MetaData, Text, UniqueConstraint
-from sqlmodel import Field, SQLModel
-
+from mesh.clock import now_us
 from mesh.db import Row, UnitOfWork, sql
 from mesh.errors import Transient
 from mesh.events import webhooks
 
-from . import domain
-from .domain import Kind, Mail, Message, Status
+from .domain import digest, messages
+from .domain import webhooks as outside
+from .domain.digest import Digest
+from .domain.messages import Kind, Language, Mail, Message, Status
+from .domain.preferences import Channels, Preferences
 
-
-class Table(SQLModel):
-    """The base of this service's tables."""
-
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class MessageRow(Table, table=True):
-    __tablename__ = "messages"
-    __table_args__ = (
-        UniqueConstraint("event_id", name="messages_event"),
-        CheckConstraint("status IN ('pending', 'sent', 'undeliverable')", name="messages_status"),
-        Index("messages_user", "user_id", "id"),
-    )
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    event_id: str = Field(sa_type=Text)
-    user_id: str = Field(sa_type=Text)
-    kind: str = Field(sa_type=Text)
-    subject: str = Field(sa_type=Text)
-    body: str = Field(sa_type=Text)
-    transfer_id: str = Field(sa_type=Text)
-    created_at_us: int = Field(sa_type=BigInteger)
-    status: str = Field(sa_type=Text)
-    # The default is for the rows that were there before the column.
-    ticket_id: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
-
-
-class MailRow(Table, table=True):
-    """An e-mail in the development mailbox; `to_key` is its address, folded."""
-
-    __tablename__ = "mails"
-    __table_args__ = (
-        UniqueConstraint("message_id", name="mails_message"),
-        Index("mails_to", "to_key", "id"),
-    )
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    message_id: str = Field(sa_type=Text, foreign_key="messages.id")
-    kind: str = Field(sa_type=Text)
-    to_address: str = Field(sa_type=Text)
-    to_key: str = Field(sa_type=Text)
-    subject: str = Field(sa_type=Text)
-    body: str = Field(sa_type=Text)
-    code: str = Field(sa_type=Text)
-    sent_at_us: int = Field(sa_type=BigInteger)
-
-
-class OwnerRow(Table, table=True):
-    __tablename__ = "owners"
-
-    account_id: str = Field(primary_key=True, sa_type=Text)
-    user_id: str = Field(sa_type=Text)
-
-
-class AccountCompanyRow(Table, table=True):
-    __tablename__ = "account_companies"
-
-    account_id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(sa_type=Text)
-
-
-class MemberRow(Table, table=True):
-    """What a user may do for a company; the role is empty when it is nothing any more."""
-
-    __tablename__ = "members"
-
-    user_id: str = Field(primary_key=True, sa_type=Text)
-    company_id: str = Field(primary_key=True, sa_type=Text)
-    role: str = Field(sa_type=Text)
-
+# The names of the sagas; they are stored.
+DELIVER = "deliver"
+SUMMARISE = "summarise"
 
 ADD_MESSAGE = sql(
-    "INSERT INTO messages"
-    " (id, event_id, user_id, kind, subject, body, transfer_id, created_at_us, status, ticket_id)"
-    " VALUES (:id, :event, :user, :kind, :subject, :body, :transfer, :created_at, :status, :ticket)"
-    " ON CONFLICT (event_id) DO NOTHING"
+    "INSERT INTO messages (id, event_id, user_id, kind, subject, body, language, transfer_id,"
+    " ticket_id, created_at_us, in_app, by_mail, digest_at_us, status) VALUES (:id, :event_id,"
+    " :user_id, :kind, :subject, :body, :language, :transfer_id, :ticket_id, :created_at_us,"
+    " :in_app, :by_mail, :digest_at_us, :status) ON CONFLICT (event_id, user_id) DO NOTHING"
 )
 MESSAGE = sql("SELECT * FROM messages WHERE id = :id")
 SET_STATUS = sql("UPDATE messages SET status = :status WHERE id = :id")
 MESSAGES_OF = sql(
-    "SELECT * FROM messages WHERE user_id = :user"
-    " AND kind NOT IN ('CONFIRMATION', 'PASSWORD_RESET', 'INVITATION') ORDER BY id DESC LIMIT :size"
+    "SELECT * FROM messages WHERE user_id = :user AND in_app AND id < :before"
+    " AND (NOT CAST(:unread AS boolean) OR read_at_us IS NULL) ORDER BY id DESC LIMIT :size"
 )
+UNREAD = sql(
+    "SELECT COUNT(*) AS n FROM messages WHERE user_id = :user AND in_app AND read_at_us IS NULL"
+)
+READ = sql(
+    "UPDATE messages SET read_at_us = COALESCE(read_at_us, :now)"
+    " WHERE id = :id AND user_id = :user AND in_app"
+)
+READ_ALL = sql(
+    "UPDATE messages SET read_at_us = :now WHERE user_id = :user AND in_app AND read_at_us IS NULL"
+)
+SUMMED_UP = sql(
+    "SELECT * FROM messages WHERE user_id = :user AND digest_at_us = :at ORDER BY id LIMIT :most"
+)
+PREFERENCES = sql("SELECT * FROM preferences WHERE user_id = :user")
+SET_PREFERENCES = sql(
+    "INSERT INTO preferences (user_id, language, digest_hour, kinds)"
+    " VALUES (:user, :language, :hour, :kinds) ON CONFLICT (user_id) DO UPDATE"
+    " SET language = excluded.language, digest_hour = excluded.digest_hour, kinds = excluded.kinds"
+)
+FORGET_PREFERENCES = sql("DELETE FROM preferences WHERE user_id = :user")
+SCHEDULE = sql(
+    "INSERT INTO scheduled_transfers (transfer_id, scheduled_for_us) VALUES (:transfer, :at)"
+    " ON CONFLICT (transfer_id) DO UPDATE SET scheduled_for_us = excluded.scheduled_for_us"
+)
+SCHEDULED = sql("SELECT scheduled_for_us FROM scheduled_transfers WHERE transfer_id = :transfer")
+UNSCHEDULE = sql("DELETE FROM scheduled_transfers WHERE transfer_id = :transfer")
 
 # An e-mail that is written again carries another code, and the earlier one is good for nothing.
 KEEP_MAIL = sql(
@@ -128,31 +89,43 @@ SET_ROLE = sql(
     "INSERT INTO members (user_id, company_id, role) VALUES (:user, :company, :role)"
     " ON CONFLICT (user_id, company_id) DO UPDATE SET role = excluded.role"
 )
+MEMBERS = sql("SELECT user_id, role FROM members WHERE company_id = :company AND role <> ''")
 ROLES = sql("SELECT company_id, role FROM members WHERE user_id = :user AND role <> ''")
 
 
 async def send(work: UnitOfWork, message: Message) -> None:
-    """Keeps a message, and starts its delivery, unless its event was told already."""
+    """Keeps a message, and starts what is to become of it, unless the user was told already."""
+    status = message.status if message.by_mail else Status.SENT
     added = await work.execute(
         ADD_MESSAGE,
         id=message.id,
-        event=message.event_id,
-        user=message.user_id,
+        event_id=message.event_id,
+        user_id=message.user_id,
         kind=message.kind.value,
         subject=message.subject,
         body=message.body,
-        transfer=message.transfer_id,
-        ticket=message.ticket_id,
-        created_at=message.created_at_us,
-        status=message.status.value,
+        language=message.language.value,
+        transfer_id=message.transfer_id,
+        ticket_id=message.ticket_id,
+        created_at_us=message.created_at_us,
+        in_app=message.in_app,
+        by_mail=message.by_mail,
+        digest_at_us=message.digest_at_us,
+        status=status.value,
     )
-    if added:
-        work.start("deliver", message.id, entity=message)
+    if not added:
+        return
+    if message.by_mail:
+        work.start(DELIVER, message.id, entity=message)
+    if message.digest_at_us is not None:
+        # Of all that a summary tells, the first starts it.
+        at_us = message.digest_at_us
+        work.start(SUMMARISE, Digest(message.user_id, at_us).id, at_us=at_us)
 
 
 async def get_message(work: UnitOfWork, message_id: str) -> Message:
     row = await work.fetch_one(MESSAGE, id=message_id)
-    assert row is not None, "a message is never removed"
+    assert row is not None, "a message that is not delivered is not removed"
     return to_message(row)
 
 
@@ -161,10 +134,78 @@ async def end(work: UnitOfWork, message: Message) -> Message:
     return message
 
 
-async def messages_of(work: UnitOfWork, user_id: str, size: int) -> list[Message]:
-    """Lists what a user was told, the newest first: ids grow with time."""
-    rows = await work.fetch_all(MESSAGES_OF, user=user_id, size=size)
-    return [to_message(row) for row in rows]
+async def load_digest(work: UnitOfWork, digest_id: str) -> Digest:
+    return digest.digest_of(digest_id)
+
+
+async def send_digest(work: UnitOfWork, asked: Digest) -> Digest:
+    """Sends the summary of what waits for it, if anything still does."""
+    rows = await work.fetch_all(
+        SUMMED_UP, user=asked.user_id, at=asked.at_us, most=digest.MOST_TOLD
+    )
+    if rows:
+        language = (await preferences_of(work, asked.user_id)).language
+        told = [to_message(row) for row in rows]
+        await send(work, digest.summary(asked, language, told, now_us()))
+    return asked
+
+
+async def messages_of(
+    work: UnitOfWork, user_id: str, size: int, *, before: str, only_unread: bool
+) -> tuple[list[Message], int]:
+    """Lists what a user was told, the newest first; tells how many they have not read in all."""
+    rows = await work.fetch_all(
+        MESSAGES_OF, user=user_id, size=size, before=before, unread=only_unread
+    )
+    counted = await work.fetch_one(UNREAD, user=user_id)
+    return [to_message(row) for row in rows], counted["n"] if counted else 0
+
+
+async def mark_read(work: UnitOfWork, message_id: str, user_id: str, at_us: int) -> Message:
+    """Notes that a user has read a message. Raises `NotFound` if it is none of theirs."""
+    if not await work.execute(READ, id=message_id, user=user_id, now=at_us):
+        raise messages.no_such_message()
+    return await get_message(work, message_id)
+
+
+async def mark_all_read(work: UnitOfWork, user_id: str, at_us: int) -> None:
+    await work.execute(READ_ALL, user=user_id, now=at_us)
+
+
+async def preferences_of(work: UnitOfWork, user_id: str) -> Preferences:
+    row = await work.fetch_one(PREFERENCES, user=user_id)
+    if row is None:
+        return Preferences()
+    kinds = json.loads(row["kinds"])
+    return Preferences(
+        language=Language(row["language"]),
+        digest_hour=row["digest_hour"],
+        kinds={Kind(kind): Channels(*channels) for kind, channels in kinds.items()},
+    )
+
+
+async def set_preferences(work: UnitOfWork, user_id: str, wanted: Preferences) -> None:
+    await work.execute(
+        SET_PREFERENCES,
+        user=user_id,
+        language=wanted.language.value,
+        hour=wanted.digest_hour,
+        kinds=json.dumps(wanted.kinds),
+    )
+
+
+async def note_scheduled(work: UnitOfWork, transfer_id: str, at_us: int) -> None:
+    await work.execute(SCHEDULE, transfer=transfer_id, at=at_us)
+
+
+async def end_scheduled(work: UnitOfWork, transfer_id: str) -> int | None:
+    """Tells for when a transfer was scheduled that has ended. None: it was not."""
+    row = await work.fetch_one(SCHEDULED, transfer=transfer_id)
+    if row is None:
+        return None
+    await work.execute(UNSCHEDULE, transfer=transfer_id)
+    at_us: int = row["scheduled_for_us"]
+    return at_us
 
 
 async def keep_mail(work: UnitOfWork, mail: Mail) -> None:
@@ -187,6 +228,7 @@ async def forget(work: UnitOfWork, user_id: str) -> None:
     """Forgets what an erased user was told. What still waits finds nobody, and ends by itself."""
     await work.execute(FORGET_MAILS, user=user_id)
     await work.execute(FORGET_MESSAGES, user=user_id)
+    await work.execute(FORGET_PREFERENCES, user=user_id)
 
 
 async def mails_to(work: UnitOfWork, address: str, size: int) -> list[Mail]:
@@ -234,10 +276,18 @@ async def roles_of(work: UnitOfWork, user_id: str) -> dict[str, str]:
     return {row["company_id"]: row["role"] for row in await work.fetch_all(ROLES, user=user_id)}
 
 
+async def approvers_of(work: UnitOfWork, company_id: str) -> Sequence[str]:
+    """Lists who may approve for a company. Raises `Transient` when it is not known here yet."""
+    rows = await work.fetch_all(MEMBERS, company=company_id)
+    if not rows:
+        raise Transient("COMPANY_NOT_KNOWN_YET", "Nothing was heard of the company yet.")
+    return [row["user_id"] for row in rows if row["role"] in outside.APPROVERS]
+
+
 async def owned(work: UnitOfWork, webhook_id: str, user_id: str) -> webhooks.Webhook:
     """Finds a webhook of one of the user's companies. Raises `NotFound`, `PermissionDenied`."""
     webhook = await webhooks.get(work, webhook_id)
-    domain.must_own(await roles_of(work, user_id), webhook.owner)
+    outside.must_own(await roles_of(work, user_id), webhook.owner)
     return webhook
 
 
@@ -246,18 +296,15 @@ def fold(address: str) -> str:
 
 
 def to_message(row: Row) -> Message:
-    return Message(
-        id=row["id"],
-        event_id=row["event_id"],
-        user_id=row["user_id"],
-        kind=Kind(row["kind"]),
-        subject=row["subject"],
-        body=row["body"],
-        transfer_id=row["transfer_id"],
-        ticket_id=row["ticket_id"],
-        created_at_us=row["created_at_us"],
-        status=Status(row["status"]),
-    )
+    kept = {each.name: row[each.name] for each in fields(Message)}
+    typed = {
+        "kind": Kind(row["kind"]),
+        "status": Status(row["status"]),
+        "language": Language(row["language"]),
+        "in_app": bool(row["in_app"]),
+        "by_mail": bool(row["by_mail"]),
+    }
+    return Message(**(kept | typed))
 
 
 def to_mail(row: Row) -> Mail:

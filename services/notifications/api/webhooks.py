@@ -11,8 +11,10 @@ from mesh.events.webhooks import Delivery, Webhook, Webhooks
 from mesh.rpc import Context, caller, mark_replayed
 from services import wire
 
-from .. import domain, store
-from ..domain import MOST_WEBHOOKS, PAGE_SIZE
+from .. import store
+from ..domain import webhooks as domain
+from ..domain.messages import PAGE_SIZE
+from ..domain.webhooks import MOST_WEBHOOKS
 
 
 class WebhooksApi(WebhooksServiceServicer):

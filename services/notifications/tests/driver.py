@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +22,9 @@ from services import wire
 from services.money import Money
 from services.notifications import handlers, store
 from services.notifications.api.messages import NotificationsApi
-from services.notifications.clients import MailboxMailer
-from services.notifications.saga import deliver
+from services.notifications.clients.mailbox import MailboxMailer
+from services.notifications.clients.people import People
+from services.notifications.saga import deliver, summarise
 
 from .fakes import FakeJournal, FakeUsers
 
@@ -31,7 +33,7 @@ VERSIONS = Path(store.__file__).parent / "migrations"
 # No method looks at it.
 CONTEXT = cast(Context, None)
 
-HANDLERS = {**handlers.NOTIFY.on, **handlers.OWNERS.on}
+PARTS = (handlers.OWNERS, handlers.MEMBERS, handlers.NOTIFY)
 
 
 def completed(user_id: str = "ana", minor_units: int = 123_456) -> transfers.TransferCompleted:
@@ -67,11 +69,8 @@ class Notifications:
         self.users = FakeUsers()
         # Of what a chassis gives, the door needs the one that the database has too.
         self.api = NotificationsApi(cast(Chassis, database))
-        self.mailer = MailboxMailer(
-            cast(Any, self.users),
-            cast(Any, self.users),
-            lambda mail: database.transact(store.keep_mail, mail),
-        )
+        people = People(cast(Any, self.users), cast(Any, self.users))
+        self.mailer = MailboxMailer(people, lambda mail: database.transact(store.keep_mail, mail))
 
     async def tell(self, data: Message, event_id: str = "") -> None:
         event = Event(
@@ -87,7 +86,9 @@ class Notifications:
             stream="",
             sequence=0,
         )
-        await self.database.transact(HANDLERS[type(data)], event)
+        for part in PARTS:
+            if handle := part.on.get(type(data)):
+                await self.database.transact(handle, event)
 
     async def started(self) -> list[str]:
         rows = await self.rows("SELECT entity_id FROM sagas WHERE saga = 'deliver'")
@@ -100,14 +101,30 @@ class Notifications:
             ended = await deliver(message, FakeJournal(), self.mailer)
             await self.database.transact(store.end, ended)
 
+    async def summarise(self) -> None:
+        """Ends every summary, as the runner does when their hour has come."""
+        for row in await self.rows("SELECT entity_id FROM sagas WHERE saga = 'summarise'"):
+            digest = await self.database.read(store.load_digest, row["entity_id"])
+            await self.database.transact(store.send_digest, await summarise(digest, FakeJournal()))
+
+    async def prefer(self, *kinds: pb.NotificationPreference, **more: Any) -> None:
+        wanted = pb.NotificationPreferences(kinds=kinds, **more)
+        with self.signed_in("ana"):
+            await self.api.SetNotificationPreferences(
+                pb.SetNotificationPreferencesRequest(preferences=wanted), CONTEXT
+            )
+
+    def signed_in(self, user_id: str) -> AbstractContextManager[Outgoing]:
+        user = User(user_id=user_id, session_id="session")
+        return outgoing(Outgoing(caller=Caller("bff", user)))
+
     async def mails(self, to: str = "ana@example.com") -> list[pb.Mail]:
         answer = await self.api.ListMailbox(pb.ListMailboxRequest(to=to), CONTEXT)
         return list(answer.messages)
 
     async def listed(self, user_id: str = "ana", page_size: int = 0) -> list[pb.Notification]:
         request = pb.ListNotificationsRequest(page_size=page_size)
-        user = User(user_id=user_id, session_id="session")
-        with outgoing(Outgoing(caller=Caller("bff", user))):
+        with self.signed_in(user_id):
             answer = await self.api.ListNotifications(request, CONTEXT)
         return list(answer.notifications)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from bank.users.v1 import users_pb2 as pb
 from bank.users.v1.companies_pb2 import IssueInvitationRequest, IssueInvitationResponse
 from mesh.errors import NotFound
-from services.notifications.domain import Message
+from services.notifications.domain.messages import Message
 
 T = TypeVar("T")
 

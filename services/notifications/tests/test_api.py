@@ -11,44 +11,18 @@ import pytest
 from bank.notifications.v1 import notifications_pb2 as pb
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceStub
 from bank.users.v1 import events_pb2 as users
-from bank.users.v1 import users_pb2
-from bank.users.v1.users_pb2_grpc import UsersServiceServicer
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.ids import new_id
-from mesh.rpc import Context
 from mesh.testing.harness import Running, running
 from mesh.testing.waiting import eventually
 from services.notifications import store
 from services.notifications.app import build
 
 from .driver import completed
-from .fakes import FakeUsers
+from .smtp import ANA, UsersApi
 
 if TYPE_CHECKING:
     from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceAsyncStub
-
-ANA = new_id()
-
-
-class Answers:
-    """The methods of the users service that are asked."""
-
-    def __init__(self) -> None:
-        self.known = FakeUsers(ANA)
-
-    async def IssueCode(
-        self, request: users_pb2.IssueCodeRequest, context: Context
-    ) -> users_pb2.IssueCodeResponse:
-        return await self.known.IssueCode(request)
-
-    async def GetContact(
-        self, request: users_pb2.GetContactRequest, context: Context
-    ) -> users_pb2.GetContactResponse:
-        return await self.known.GetContact(request)
-
-
-# A stand-in answers what it is asked; the rest of its contract stays unimplemented.
-UsersApi = type("UsersApi", (Answers, UsersServiceServicer), {})
 
 
 @pytest.fixture

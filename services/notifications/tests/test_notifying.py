@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import Message
 
+from bank.accounts.v1 import events_pb2 as accounts
+from bank.pix.v1 import events_pb2 as pix
+from bank.pix.v1 import keys_pb2
 from bank.support.v1 import events_pb2 as support
+from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1 import users_pb2
 from mesh.errors import Transient
 from mesh.ids import new_id
+from services import wire
+from services.money import Money
 
 from .driver import Notifications, completed, failed, opened, received
+
+BRL = wire.to_wire(Money(5, "BRL"))
 
 
 async def test_who_signs_up_gets_a_code_by_mail(notifications: Notifications) -> None:
@@ -167,6 +176,117 @@ async def test_a_new_device_is_told_of(notifications: Notifications) -> None:
 
     (mail,) = await notifications.mails()
     assert (mail.kind, mail.code) == ("NEW_DEVICE", "")
+
+
+async def join(notifications: Notifications, **roles: users_pb2.Role.ValueType) -> None:
+    for user_id, role in roles.items():
+        await notifications.tell(
+            users.MembershipChanged(company_id="company", user_id=user_id, role=role)
+        )
+
+
+async def kinds(notifications: Notifications, user_id: str = "ana") -> list[str]:
+    return [each.kind for each in await notifications.listed(user_id)]
+
+
+async def test_approvers_are_told_of_what_waits_for_them_and_who_asked_is_not(
+    notifications: Notifications,
+) -> None:
+    waits = transfers.TransferAwaitingApproval(
+        transfer_id="t",
+        company_id="company",
+        amount=wire.to_wire(Money(5, "BRL")),
+        requested_by="ana",
+    )
+    with pytest.raises(Transient):
+        await notifications.tell(waits)
+    await join(
+        notifications,
+        ana=users_pb2.ROLE_OWNER,
+        bia=users_pb2.ROLE_APPROVER,
+        caio=users_pb2.ROLE_OWNER,
+        davi=users_pb2.ROLE_OPERATOR,
+    )
+    event_id = new_id()
+    for _ in range(2):
+        await notifications.tell(waits, event_id)
+
+    for user_id in ("bia", "caio"):
+        assert "APPROVAL_NEEDED" in await kinds(notifications, user_id)
+    for user_id in ("ana", "davi"):
+        assert "APPROVAL_NEEDED" not in await kinds(notifications, user_id)
+    rows = await notifications.rows("SELECT 1 AS n FROM messages WHERE kind = 'APPROVAL_NEEDED'")
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (transfers.TransferApproved(requested_by="ana", approved_by="bia"), "TRANSFER_APPROVED"),
+        (
+            transfers.TransferCancelled(
+                requested_by="ana", cancelled_by="bia", reason="APPROVAL_REJECTED"
+            ),
+            "TRANSFER_REJECTED",
+        ),
+        (
+            transfers.TransferCancelled(requested_by="ana", reason="APPROVAL_EXPIRED"),
+            "APPROVAL_EXPIRED",
+        ),
+        (
+            transfers.TransferCancelled(requested_by="ana", cancelled_by="bia"),
+            "TRANSFER_CANCELLED",
+        ),
+        (transfers.TransferReversed(requested_by="ana", returned=BRL), "TRANSFER_RETURNED"),
+        (pix.PixReceiptReturned(account_id="till", amount=BRL), "PIX_RETURNED"),
+        (pix.PixReceiptReturnFailed(requested_by="ana", amount=BRL), "PIX_RETURN_FAILED"),
+        (pix.PixKeyRegistered(account_id="till"), "PIX_KEY_REGISTERED"),
+        (pix.PixKeyRemoved(account_id="till"), "PIX_KEY_REMOVED"),
+        (
+            pix.PixClaimChanged(
+                donor_account_id="till", status=keys_pb2.PIX_CLAIM_STATUS_WAITING_RESOLUTION
+            ),
+            "PIX_KEY_CLAIMED",
+        ),
+        (accounts.AccountBlocked(account_id="till"), "ACCOUNT_BLOCKED"),
+        (accounts.AccountUnblocked(account_id="till"), "ACCOUNT_UNBLOCKED"),
+        (accounts.AccountClosed(account_id="till"), "ACCOUNT_CLOSED"),
+        (users.MembershipChanged(user_id="ana", role=users_pb2.ROLE_VIEWER), "MEMBERSHIP_CHANGED"),
+    ],
+)
+async def test_whom_it_concerns_is_told(
+    notifications: Notifications, event: Message, kind: str
+) -> None:
+    await notifications.tell(opened("till"))
+
+    await notifications.tell(event)
+
+    assert await kinds(notifications) == [kind]
+
+
+async def test_who_has_done_it_is_not_told(notifications: Notifications) -> None:
+    await notifications.tell(transfers.TransferCancelled(requested_by="ana", cancelled_by="ana"))
+    await join(notifications, ana=users_pb2.ROLE_OWNER)
+
+    assert await kinds(notifications) == []
+
+
+async def test_what_was_scheduled_and_failed_is_told_with_its_date(
+    notifications: Notifications,
+) -> None:
+    failure = failed("INSUFFICIENT_FUNDS")
+    await notifications.tell(
+        transfers.TransferScheduled(
+            transfer_id=failure.transfer_id, scheduled_for=wire.timestamp(1_795_627_800_000_000)
+        )
+    )
+
+    await notifications.tell(failure)
+
+    [told] = await notifications.listed()
+    assert told.kind == "SCHEDULED_TRANSFER_FAILED"
+    assert "25/11/2026" in told.body
+    assert await notifications.rows("SELECT * FROM scheduled_transfers") == []
 
 
 async def test_of_who_is_erased_no_message_is_left(notifications: Notifications) -> None:

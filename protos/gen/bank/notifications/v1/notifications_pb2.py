@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from meshapi.v1 import options_pb2 as meshapi_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bank/notifications/v1/notifications.proto\x12\x15\x62\x61nk.notifications.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\x96\x02\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btransfer_id\x18\x06 \x01(\t\x12\x11\n\tticket_id\x18\x07 \x01(\t\x12+\n\x07read_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08language\x18\t \x01(\x0e\x32\x1f.bank.notifications.v1.Language\"r\n\x16NotificationPreference\x12\x17\n\x04kind\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12\x0e\n\x06in_app\x18\x02 \x01(\x08\x12\x0c\n\x04mail\x18\x03 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x08\x12\x11\n\tmandatory\x18\x05 \x01(\x08\"\x9e\x01\n\x17NotificationPreferences\x12;\n\x08language\x18\x01 \x01(\x0e\x32\x1f.bank.notifications.v1.LanguageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x46\n\x05kinds\x18\x02 \x03(\x0b\x32-.bank.notifications.v1.NotificationPreferenceB\x08\xbaH\x05\x92\x01\x02\x10\x64\"k\n\x18ListNotificationsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x13\n\x0bonly_unread\x18\x03 \x01(\x08\"\x80\x01\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.bank.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06unread\x18\x03 \x01(\x03\"@\n\x1bMarkNotificationReadRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Y\n\x1cMarkNotificationReadResponse\x12\x39\n\x0cnotification\x18\x01 \x01(\x0b\x32#.bank.notifications.v1.Notification\"!\n\x1fMarkAllNotificationsReadRequest\"\"\n MarkAllNotificationsReadResponse\"#\n!GetNotificationPreferencesRequest\"i\n\"GetNotificationPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferences\"p\n!SetNotificationPreferencesRequest\x12K\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01\"i\n\"SetNotificationPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferences\"\x9f\x01\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x02to\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63ode\x18\x05 \x01(\tB\x03\x80\x01\x01\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x07 \x01(\t\"/\n\x12ListMailboxRequest\x12\x19\n\x02to\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x03\x18\xfe\x01\"D\n\x13ListMailboxResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.bank.notifications.v1.Mail*S\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x17\n\x13LANGUAGE_PORTUGUESE\x10\x01\x12\x14\n\x10LANGUAGE_ENGLISH\x10\x02\x32\xe6\x08\n\x14NotificationsService\x12\x9e\x01\n\x11ListNotifications\x12/.bank.notifications.v1.ListNotificationsRequest\x1a\x30.bank.notifications.v1.ListNotificationsResponse\"&\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\xc1\x01\n\x14MarkNotificationRead\x12\x32.bank.notifications.v1.MarkNotificationReadRequest\x1a\x33.bank.notifications.v1.MarkNotificationReadResponse\"@\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02-\"(/v1/notifications/{notification_id}:read:\x01*\x12\xbe\x01\n\x18MarkAllNotificationsRead\x12\x36.bank.notifications.v1.MarkAllNotificationsReadRequest\x1a\x37.bank.notifications.v1.MarkAllNotificationsReadResponse\"1\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/notifications:readAll:\x01*\x12\xc7\x01\n\x1aGetNotificationPreferences\x12\x38.bank.notifications.v1.GetNotificationPreferencesRequest\x1a\x39.bank.notifications.v1.GetNotificationPreferencesResponse\"4\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02!\x12\x1f/v1/me/notification-preferences\x12\xca\x01\n\x1aSetNotificationPreferences\x12\x38.bank.notifications.v1.SetNotificationPreferencesRequest\x1a\x39.bank.notifications.v1.SetNotificationPreferencesResponse\"7\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02$\x1a\x1f/v1/me/notification-preferences:\x01*\x12\x90\x01\n\x0bListMailbox\x12).bank.notifications.v1.ListMailboxRequest\x1a*.bank.notifications.v1.ListMailboxResponse\"*\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/sandbox/v1/mailboxb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)bank/notifications/v1/notifications.proto\x12\x15\x62\x61nk.notifications.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18meshapi/v1/options.proto\"\x96\x02\n\x0cNotification\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btransfer_id\x18\x06 \x01(\t\x12\x11\n\tticket_id\x18\x07 \x01(\t\x12+\n\x07read_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08language\x18\t \x01(\x0e\x32\x1f.bank.notifications.v1.Language\"r\n\x16NotificationPreference\x12\x17\n\x04kind\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12\x0e\n\x06in_app\x18\x02 \x01(\x08\x12\x0c\n\x04mail\x18\x03 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x08\x12\x11\n\tmandatory\x18\x05 \x01(\x08\"\xd3\x01\n\x17NotificationPreferences\x12;\n\x08language\x18\x01 \x01(\x0e\x32\x1f.bank.notifications.v1.LanguageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x46\n\x05kinds\x18\x02 \x03(\x0b\x32-.bank.notifications.v1.NotificationPreferenceB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12#\n\x0b\x64igest_hour\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x17(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_digest_hour\"k\n\x18ListNotificationsRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x13\n\x0bonly_unread\x18\x03 \x01(\x08\"\x80\x01\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.bank.notifications.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06unread\x18\x03 \x01(\x03\"@\n\x1bMarkNotificationReadRequest\x12!\n\x0fnotification_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Y\n\x1cMarkNotificationReadResponse\x12\x39\n\x0cnotification\x18\x01 \x01(\x0b\x32#.bank.notifications.v1.Notification\"!\n\x1fMarkAllNotificationsReadRequest\"\"\n MarkAllNotificationsReadResponse\"#\n!GetNotificationPreferencesRequest\"i\n\"GetNotificationPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferences\"p\n!SetNotificationPreferencesRequest\x12K\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01\"i\n\"SetNotificationPreferencesResponse\x12\x43\n\x0bpreferences\x18\x01 \x01(\x0b\x32..bank.notifications.v1.NotificationPreferences\"\x9f\x01\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x02to\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x07subject\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x62ody\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x11\n\x04\x63ode\x18\x05 \x01(\tB\x03\x80\x01\x01\x12+\n\x07sent_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x07 \x01(\t\"/\n\x12ListMailboxRequest\x12\x19\n\x02to\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x03\x18\xfe\x01\"D\n\x13ListMailboxResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.bank.notifications.v1.Mail*S\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x17\n\x13LANGUAGE_PORTUGUESE\x10\x01\x12\x14\n\x10LANGUAGE_ENGLISH\x10\x02\x32\xe6\x08\n\x14NotificationsService\x12\x9e\x01\n\x11ListNotifications\x12/.bank.notifications.v1.ListNotificationsRequest\x1a\x30.bank.notifications.v1.ListNotificationsResponse\"&\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/notifications\x12\xc1\x01\n\x14MarkNotificationRead\x12\x32.bank.notifications.v1.MarkNotificationReadRequest\x1a\x33.bank.notifications.v1.MarkNotificationReadResponse\"@\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02-\"(/v1/notifications/{notification_id}:read:\x01*\x12\xbe\x01\n\x18MarkAllNotificationsRead\x12\x36.bank.notifications.v1.MarkAllNotificationsReadRequest\x1a\x37.bank.notifications.v1.MarkAllNotificationsReadResponse\"1\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/notifications:readAll:\x01*\x12\xc7\x01\n\x1aGetNotificationPreferences\x12\x38.bank.notifications.v1.GetNotificationPreferencesRequest\x1a\x39.bank.notifications.v1.GetNotificationPreferencesResponse\"4\x90\x02\x01\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02!\x12\x1f/v1/me/notification-preferences\x12\xca\x01\n\x1aSetNotificationPreferences\x12\x38.bank.notifications.v1.SetNotificationPreferencesRequest\x1a\x39.bank.notifications.v1.SetNotificationPreferencesResponse\"7\x90\x02\x02\xaa\xbb\x18\x06\n\x02\x08\x02\x10\x02\x82\xd3\xe4\x93\x02$\x1a\x1f/v1/me/notification-preferences:\x01*\x12\x90\x01\n\x0bListMailbox\x12).bank.notifications.v1.ListMailboxRequest\x1a*.bank.notifications.v1.ListMailboxResponse\"*\x90\x02\x01\xaa\xbb\x18\x08\n\x02\x08\x02\x10\x01@\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/sandbox/v1/mailboxb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['language']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['kinds']._loaded_options = None
   _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['kinds']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['digest_hour']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['digest_hour']._serialized_options = b'\272H\006\032\004\030\027(\000'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -75,40 +77,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['SetNotificationPreferences']._serialized_options = b'\220\002\002\252\273\030\006\n\002\010\002\020\002\202\323\344\223\002$\032\037/v1/me/notification-preferences:\001*'
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListMailbox']._loaded_options = None
   _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListMailbox']._serialized_options = b'\220\002\001\252\273\030\010\n\002\010\002\020\001@\001\202\323\344\223\002\025\022\023/sandbox/v1/mailbox'
-  _globals['_LANGUAGE']._serialized_start=1858
-  _globals['_LANGUAGE']._serialized_end=1941
+  _globals['_LANGUAGE']._serialized_start=1911
+  _globals['_LANGUAGE']._serialized_end=1994
   _globals['_NOTIFICATION']._serialized_start=187
   _globals['_NOTIFICATION']._serialized_end=465
   _globals['_NOTIFICATIONPREFERENCE']._serialized_start=467
   _globals['_NOTIFICATIONPREFERENCE']._serialized_end=581
   _globals['_NOTIFICATIONPREFERENCES']._serialized_start=584
-  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=742
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=744
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=851
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=854
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=982
-  _globals['_MARKNOTIFICATIONREADREQUEST']._serialized_start=984
-  _globals['_MARKNOTIFICATIONREADREQUEST']._serialized_end=1048
-  _globals['_MARKNOTIFICATIONREADRESPONSE']._serialized_start=1050
-  _globals['_MARKNOTIFICATIONREADRESPONSE']._serialized_end=1139
-  _globals['_MARKALLNOTIFICATIONSREADREQUEST']._serialized_start=1141
-  _globals['_MARKALLNOTIFICATIONSREADREQUEST']._serialized_end=1174
-  _globals['_MARKALLNOTIFICATIONSREADRESPONSE']._serialized_start=1176
-  _globals['_MARKALLNOTIFICATIONSREADRESPONSE']._serialized_end=1210
-  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=1212
-  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=1247
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1249
-  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1354
-  _globals['_SETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=1356
-  _globals['_SETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=1468
-  _globals['_SETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1470
-  _globals['_SETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1575
-  _globals['_MAIL']._serialized_start=1578
-  _globals['_MAIL']._serialized_end=1737
-  _globals['_LISTMAILBOXREQUEST']._serialized_start=1739
-  _globals['_LISTMAILBOXREQUEST']._serialized_end=1786
-  _globals['_LISTMAILBOXRESPONSE']._serialized_start=1788
-  _globals['_LISTMAILBOXRESPONSE']._serialized_end=1856
-  _globals['_NOTIFICATIONSSERVICE']._serialized_start=1944
-  _globals['_NOTIFICATIONSSERVICE']._serialized_end=3070
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=795
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=797
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=904
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=907
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=1035
+  _globals['_MARKNOTIFICATIONREADREQUEST']._serialized_start=1037
+  _globals['_MARKNOTIFICATIONREADREQUEST']._serialized_end=1101
+  _globals['_MARKNOTIFICATIONREADRESPONSE']._serialized_start=1103
+  _globals['_MARKNOTIFICATIONREADRESPONSE']._serialized_end=1192
+  _globals['_MARKALLNOTIFICATIONSREADREQUEST']._serialized_start=1194
+  _globals['_MARKALLNOTIFICATIONSREADREQUEST']._serialized_end=1227
+  _globals['_MARKALLNOTIFICATIONSREADRESPONSE']._serialized_start=1229
+  _globals['_MARKALLNOTIFICATIONSREADRESPONSE']._serialized_end=1263
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=1265
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=1300
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1302
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1407
+  _globals['_SETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=1409
+  _globals['_SETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=1521
+  _globals['_SETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=1523
+  _globals['_SETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=1628
+  _globals['_MAIL']._serialized_start=1631
+  _globals['_MAIL']._serialized_end=1790
+  _globals['_LISTMAILBOXREQUEST']._serialized_start=1792
+  _globals['_LISTMAILBOXREQUEST']._serialized_end=1839
+  _globals['_LISTMAILBOXRESPONSE']._serialized_start=1841
+  _globals['_LISTMAILBOXRESPONSE']._serialized_end=1909
+  _globals['_NOTIFICATIONSSERVICE']._serialized_start=1997
+  _globals['_NOTIFICATIONSSERVICE']._serialized_end=3123
 # @@protoc_insertion_point(module_scope)

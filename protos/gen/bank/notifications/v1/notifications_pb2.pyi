@@ -145,8 +145,11 @@ class NotificationPreferences(message.Message):
 
     LANGUAGE_FIELD_NUMBER: builtins.int
     KINDS_FIELD_NUMBER: builtins.int
+    DIGEST_HOUR_FIELD_NUMBER: builtins.int
     language: Language.ValueType
     """The language."""
+    digest_hour: builtins.int
+    """The hour of Brasília at which the summary of the day is sent; 18 if not said."""
     @builtins.property
     def kinds(self) -> containers.RepeatedCompositeFieldContainer[NotificationPreference]:
         """How each kind is told; in an answer, all kinds that there are."""
@@ -156,12 +159,15 @@ class NotificationPreferences(message.Message):
         *,
         language: Language.ValueType = ...,
         kinds: abc.Iterable[NotificationPreference] | None = ...,
+        digest_hour: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_digest_hour", b"_digest_hour", "digest_hour", b"digest_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["kinds", b"kinds", "language", b"language"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_digest_hour", b"_digest_hour", "digest_hour", b"digest_hour", "kinds", b"kinds", "language", b"language"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__digest_hour: _TypeAlias = typing.Literal["digest_hour"]  # noqa: Y015
+    _WhichOneofArgType__digest_hour: _TypeAlias = typing.Literal["_digest_hour", b"_digest_hour"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__digest_hour) -> _WhichOneofReturnType__digest_hour | None: ...
 
 @typing.final
 class ListNotificationsRequest(message.Message):

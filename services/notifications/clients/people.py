@@ -1,16 +1,14 @@
-"""The users service, as this one sees it, and the mailbox in place of a mail provider."""
+"""The users service, as this one sees it: where somebody is reached."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from bank.users.v1 import users_pb2 as pb
 from bank.users.v1.companies_pb2 import IssueInvitationRequest
 from mesh.clock import now_us
-from mesh.errors import Transient
 
-from .domain import Contact, Kind, Mail, Message
+from ..domain.messages import Contact, Kind, Message
 
 if TYPE_CHECKING:
     from bank.users.v1.companies_pb2_grpc import CompaniesServiceAsyncStub
@@ -21,30 +19,17 @@ CONTACT_LIFE_US = 60_000_000
 CONTACTS_KEPT = 10_000
 
 
-class NoMailer:
-    """In production, while there is no provider: messages wait, and codes lie in no mailbox."""
+class People:
+    """Knows where people are reached. Raises `NotFound` for who is not, or not any more."""
 
-    async def deliver(self, message: Message) -> None:
-        raise Transient("NO_MAIL_PROVIDER", "There is nobody to send e-mails yet.")
-
-
-class MailboxMailer:
-    """Writes e-mails into the development mailbox: `keep` puts one there."""
-
-    def __init__(
-        self,
-        users: UsersServiceAsyncStub,
-        companies: CompaniesServiceAsyncStub,
-        keep: Callable[[Mail], Awaitable[None]],
-    ) -> None:
+    def __init__(self, users: UsersServiceAsyncStub, companies: CompaniesServiceAsyncStub) -> None:
         self.users = users
         self.companies = companies
-        self.keep = keep
         self.contacts: dict[str, tuple[Contact, int]] = {}
 
-    async def deliver(self, message: Message) -> None:
-        ask = self.code_for if message.needs_code else self.contact_of
-        await self.keep(message.mail(await ask(message), now_us()))
+    async def contact(self, message: Message) -> Contact:
+        """Tells where the user of a message is reached, with the code that it carries, if any."""
+        return await (self.code_for if message.needs_code else self.contact_of)(message)
 
     async def code_for(self, message: Message) -> Contact:
         """Has a code issued: it exists in the e-mail, and nowhere before."""
