@@ -1,8 +1,12 @@
-"""Keeps this service's copies of what others own; the cursor has already dropped repeats."""
+"""Keeps this service's copies of what others own; the cursor has already dropped repeats.
+
+What an owner tells again from its tables comes in another envelope, with another id and time, and
+is the same: a row is made of what has happened, so that a rebuild makes the same rows.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from uuid import UUID
 
 from bank.accounts.v1 import events_pb2 as ledger
 from bank.transfers.v1 import events_pb2 as transfers
@@ -24,16 +28,28 @@ async def on_membership_changed(work: UnitOfWork, event: Event[users.MembershipC
 async def on_account_opened(work: UnitOfWork, event: Event[ledger.AccountOpened]) -> None:
     opened = event.data
     await store.add_account(work, opened.account_id, opened.company_id)
-    await store.note(work, happening(event, "ACCOUNT_OPENED", opened.account_id))
+    noted = Happening(
+        id=f"{opened.account_id}/opened",
+        kind="ACCOUNT_OPENED",
+        account_id=opened.account_id,
+        at_us=made_at_us(opened.account_id) or event.time_us,
+    )
+    await store.note(work, noted)
 
 
 async def on_account_closed(work: UnitOfWork, event: Event[ledger.AccountClosed]) -> None:
-    await store.note(work, happening(event, "ACCOUNT_CLOSED", event.data.account_id))
+    account_id = event.data.account_id
+    noted = Happening(
+        id=f"{account_id}/closed",
+        kind="ACCOUNT_CLOSED",
+        account_id=account_id,
+        at_us=event.time_us,
+    )
+    await store.note(work, noted)
 
 
 async def on_entry_posted(work: UnitOfWork, event: Event[ledger.EntryPosted]) -> None:
     posted = event.data
-    # Told again from the ledger's tables it comes in another envelope, and is the same posting.
     noted = Happening(
         id=f"{posted.account_id}/{posted.version}",
         kind="ENTRY_POSTED",
@@ -73,10 +89,11 @@ async def on_transfer_ended(
 async def on_transfer_failed(work: UnitOfWork, event: Event[transfers.TransferFailed]) -> None:
     failed = event.data
     await store.end(work, failed.transfer_id)
-    noted = happening(
-        event,
-        "TRANSFER_FAILED",
-        failed.payer_account_id,
+    noted = Happening(
+        id=event.id,
+        kind="TRANSFER_FAILED",
+        account_id=failed.payer_account_id,
+        at_us=event.time_us,
         transfer_id=failed.transfer_id,
         minor_units=failed.amount.minor_units,
         currency=failed.amount.currency_code,
@@ -89,8 +106,16 @@ async def on_user_erased(work: UnitOfWork, event: Event[users.UserErased]) -> No
     await store.forget(work, event.data.user_id)
 
 
-def happening(event: Event[Any], kind: str, account_id: str, **more: Any) -> Happening:
-    return Happening(id=event.id, kind=kind, account_id=account_id, at_us=event.time_us, **more)
+def made_at_us(id: str) -> int:
+    """Tells when something was made, by its id (UUIDv7): however late, and often, that is told.
+
+    0 for an id that does not tell.
+    """
+    try:
+        known = UUID(id)
+    except ValueError:
+        return 0
+    return (known.int >> 80) * 1_000 if known.version == 7 else 0
 
 
 # The names are stored.

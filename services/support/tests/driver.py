@@ -14,9 +14,12 @@ from bank.transfers.v1 import events_pb2 as transfers
 from bank.users.v1 import events_pb2 as users
 from bank.users.v1.users_pb2 import Role
 from mesh.clock import now_us
+from mesh.db import UnitOfWork, sql
 from mesh.ids import new_id
 from mesh.testing.harness import Running
 from services import wire
+
+HAPPENINGS = sql("SELECT * FROM happenings ORDER BY id")
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -58,20 +61,26 @@ class Support:
             )
         )
 
-    async def post(self, account_id: str, minor_units: int) -> None:
+    async def post(self, account_id: str, minor_units: int) -> ledger.EntryPosted:
         self.posted += 1
-        await self.service.tell(
-            ledger.EntryPosted(
-                account_id=account_id,
-                entry_id=new_id(),
-                version=self.posted,
-                occurred_at=wire.timestamp(now_us()),
-                transfer_id=new_id(),
-                amount=brl(minor_units),
-                counterparty="ana@example.com",
-                description="aluguel da Ana",
-            )
+        posted = ledger.EntryPosted(
+            account_id=account_id,
+            entry_id=new_id(),
+            version=self.posted,
+            occurred_at=wire.timestamp(now_us()),
+            transfer_id=new_id(),
+            amount=brl(minor_units),
+            counterparty="ana@example.com",
+            description="aluguel da Ana",
         )
+        await self.service.tell(posted)
+        return posted
+
+    async def happenings(self) -> list[dict[str, Any]]:
+        async def look(work: UnitOfWork) -> list[dict[str, Any]]:
+            return [dict(row) for row in await work.fetch_all(HAPPENINGS)]
+
+        return await self.service.database.read(look)
 
     async def open(self, user_id: str = "ana", **asked: Any) -> pb.Ticket:
         with self.service.signed_in(user_id):

@@ -74,6 +74,19 @@ async def test_an_error_report_carries_its_trace_its_version_and_what_has_happen
     assert b"example.com" not in known.SerializeToString()
 
 
+async def test_what_its_owner_tells_again_is_the_same_row(support: Support) -> None:
+    posted = await support.post(support.bakery, 500)
+    before = await support.happenings()
+
+    with travelling() as time:
+        time.by(MINUTE_US)
+        await support.service.tell(posted)
+        await support.open_account("ana", support.bakery)
+
+    assert await support.happenings() == before
+    assert len(before) == 3
+
+
 async def test_a_ticket_about_money_under_way_is_urgent(support: Support) -> None:
     transfer_id = await support.begin_transfer(support.bakery)
     scheduled = await support.begin_transfer(support.bakery, now_us() + MINUTE_US)
