@@ -169,6 +169,39 @@ async def told(customer: Customer) -> list[str]:
     return [each["ticketId"] for each in messages if each["kind"] == "TICKET_ANSWERED"]
 
 
+async def test_people_are_told_as_they_want_and_say_what_they_have_read(
+    http: httpx.AsyncClient,
+) -> None:
+    ana, path = await a_customer(http, 500), "/v1/me/notification-preferences"
+    wanted = {
+        "language": "ENGLISH",
+        "kinds": [{"kind": "TRANSFER_FAILED", "inApp": True, "digest": True}],
+    }
+    off = {"kinds": [{"kind": "NEW_DEVICE", "mail": True}]}
+    said = await http.put(path, json={"preferences": wanted}, headers=ana.headers)
+    refused = await http.put(path, json={"preferences": off}, headers=ana.headers)
+    kept = (await http.get(path, headers=ana.headers)).json()["preferences"]
+
+    assert said.status_code == 200, said.text
+    assert (refused.status_code, refused.json()["reason"]) == (400, "SECURITY_MESSAGE")
+    assert (kept["language"], kept["digestHour"]) == ("ENGLISH", 18)
+    eve = await a_customer(http)
+    await ana.pay({"accountId": eve.account_id}, brl("100"))
+
+    async def heard() -> dict[str, Any]:
+        listed = (await http.get("/v1/notifications", headers=ana.headers)).json()
+        found = [each for each in listed["notifications"] if each["kind"] == "TRANSFER_COMPLETED"]
+        return found[0] if found else {}
+
+    message = await eventually(heard, "the message")
+    assert message["body"] == "Your transfer of R$1.00 was completed."
+    read = f"/v1/notifications/{message['notificationId']}:read"
+    assert (await http.post(read, json={}, headers=eve.headers)).status_code == 404
+    done = await http.post(read, json={}, headers=ana.headers)
+    assert done.json()["notification"]["readAt"]
+    assert (await http.post("/v1/notifications:readAll", json={}, headers=ana.headers)).is_success
+
+
 async def test_a_question_is_its_askers_own(http: httpx.AsyncClient) -> None:
     ana, eve = await asyncio.gather(a_customer(http), a_customer(http))
     question = {"subject": "Limite", "description": "Como mudo o limite?"}
