@@ -7,6 +7,7 @@ settings                    one frozen object per process, read once
 db                          unit of work, outbox table, one writer, SQLite and PostgreSQL
 rpc                         gRPC: server and client, policy from the contract, errors both ways
 auth                        users' tokens
+audit                       who has changed what, kept with the change
 identity                    workload certificates
 events                      relay, projections, reactions, over NATS JetStream
 checks                      what must always be true of rows, looked at all the time

@@ -11,6 +11,9 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mesh.audit.api import AuditApi
+from mesh.audit.sealer import Sealer
+from mesh.audit.witness import witness
 from mesh.auth.revocations import Revocations
 from mesh.chassis import Chassis, Service
 from mesh.checks.api import ChecksApi
@@ -80,6 +83,7 @@ class Duties:
         )
         self._runs_sagas = bool(service.sagas)
         self._checks = CheckRunner(service.name, service.checks)
+        self._sealer = Sealer(database)
 
     @property
     def freshness(self) -> Freshness:
@@ -89,10 +93,11 @@ class Duties:
     def apis(self) -> list[object]:
         """What an operator may see and change of them."""
         events = EventsApi(self._database, self._events, self._database_url, self._facts)
-        return [events, ChecksApi(self._checks)]
+        return [events, ChecksApi(self._checks), AuditApi(self._database)]
 
     async def start(self, chassis: Chassis) -> None:
         """Begins, and waits for nothing."""
+        self._sealer.start()
         self._events.owners = partial(chassis.stub, BackfillServiceStub)
         if self._has_events:
             await self._jetstream.start()
@@ -111,6 +116,7 @@ class Duties:
         await self._revoked.stop()
         await self._events.stop()
         await self._jetstream.stop()
+        await self._sealer.stop()
 
     def missing(self) -> list[str]:
         """Says what keeps events from flowing."""
@@ -119,7 +125,8 @@ class Duties:
 
 async def open_for(settings: Settings) -> Database:
     """Opens the database of a service, which has been migrated. Raises `Transient`."""
-    return await open_database(settings.database_url, seal=partial(_seal, settings.service))
+    seal = partial(_seal, settings.service)
+    return await open_database(settings.database_url, seal=seal, witness=witness)
 
 
 def _seal(source: str, event: Message, version: int, attributes: Mapping[str, str]) -> Envelope:

@@ -17,6 +17,8 @@ import grpc
 import grpc.aio
 
 from mesh.admin import Readiness, host_and_port
+from mesh.audit.witness import keeps_access
+from mesh.auth.audit import Audit, to_log
 from mesh.auth.keys import Fetch, TokenKeys, issuer_keys
 from mesh.auth.revocations import Revocations
 from mesh.auth.tokens import TokenVerifier
@@ -72,7 +74,9 @@ class Process:
         service = self._build(chassis)
         revocations = Revocations()
         keys = token_keys_of(service, settings, channels)
-        handlers = handlers_of(service, settings, keys, revocations=revocations)
+        handlers = handlers_of(
+            service, settings, keys, revocations=revocations, audit=keeps_access(database)
+        )
         duties = Duties(settings, database, service, handlers.policies, revocations)
         handlers.door.gate.wait = duties.freshness.wait
         if service.api:
@@ -216,9 +220,10 @@ def handlers_of(
     peer: Callable[[Context], str] | None = None,
     *,
     revocations: Revocations | None = None,
+    audit: Audit = to_log,
 ) -> Handlers:
     """Wraps the handlers of a service. `peer` tells which workload calls: by its certificate, if
-    nothing else is given.
+    nothing else is given. `audit` keeps what staff asks for.
     """
     tokens = TokenVerifier(TokenKeys(fetch_keys), revocations)
     door = Door(
@@ -226,6 +231,7 @@ def handlers_of(
         tokens=tokens,
         is_production=settings.is_production,
         edges=settings.edges,
+        audit=audit,
     )
     handlers = Handlers(door, Load(settings.max_running_cost))
     for servicer in service.api:

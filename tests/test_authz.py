@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
+from bank.users.v1.staff_pb2 import GetUserRequest
 from mesh.auth.audit import StaffAccess
 from mesh.auth.keys import TokenKeys
 from mesh.auth.tokens import KEY_METHOD, TokenVerifier
@@ -44,6 +45,9 @@ class Verdict(NamedTuple):
     reason: str
 
 
+MARIA = GetUserRequest(user_id="0190a8b4-7f00-7000-8000-000000000001").SerializeToString()
+
+
 @dataclass
 class Doors:
     """All contracts behind one door, with handlers that only say that they were reached."""
@@ -52,8 +56,8 @@ class Doors:
     mint: TokenMint
     audited: list[StaffAccess]
 
-    async def attempt(self, rule: Rule, caller: Caller) -> str:
-        """Calls with an empty request; gives the reason of the refusal."""
+    async def attempt(self, rule: Rule, caller: Caller, request: bytes = b"") -> str:
+        """Calls with a request, an empty one; gives the reason of the refusal."""
         metadata = [(WORKLOAD, caller.workload)]
         if caller.holder:
             token = self.token(caller)
@@ -61,7 +65,7 @@ class Doors:
         if caller.reason:
             metadata.append((REASON_KEY, "ticket%204711"))
         try:
-            await self.ask(rule, tuple(metadata))
+            await self.ask(rule, tuple(metadata), request)
         except grpc.aio.AioRpcError as failure:
             return error_of(failure).reason
         return ""
@@ -76,10 +80,10 @@ class Doors:
             claims |= {"scope": " ".join(caller.key_scopes), "amr": [KEY_METHOD]}
         return self.mint.sign_internal(claims, workload=caller.holder)
 
-    async def ask(self, rule: Rule, metadata: Any) -> None:
+    async def ask(self, rule: Rule, metadata: Any, request: bytes) -> None:
         method: Any = rule.method
         if not (method.client_streaming or method.server_streaming):
-            await self.channel.unary_unary(rule.path)(b"", metadata=metadata, timeout=10)
+            await self.channel.unary_unary(rule.path)(request, metadata=metadata, timeout=10)
         elif method.client_streaming:
             both = self.channel.stream_stream(rule.path)(iter([b""]), metadata=metadata, timeout=10)
             await both.read()
@@ -164,10 +168,12 @@ async def test_what_staff_looks_at_is_on_record_before_it_is_answered(doors: Doo
     [staff] = [caller for caller in CALLERS if caller.name == "staff"]
     [rule] = [rule for rule in RULES if rule.path.endswith("StaffService/GetUser")]
 
-    await doors.attempt(rule, staff)
+    await doors.attempt(rule, staff, MARIA)
 
     [access] = doors.audited
-    assert (access.method, access.reason, access.workload) == (rule.path, "ticket 4711", "bff")
+    assert (access.method, access.caller.reason) == (rule.path, "ticket 4711")
+    assert access.caller.workload == "bff"
+    assert access.request.SerializeToString() == MARIA
 
 
 async def test_what_is_not_on_record_is_not_answered(doors: Doors) -> None:
@@ -189,7 +195,7 @@ async def test_what_is_not_on_record_is_not_answered(doors: Doors) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        reason = await Doors(channel, doors.mint, []).attempt(rule, staff)
+        reason = await Doors(channel, doors.mint, []).attempt(rule, staff, MARIA)
     await server.stop(None)
 
     assert reason == "INTERNAL"

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import Message
 
 from observability import logs
+
+if TYPE_CHECKING:
+    from mesh.rpc.context import Caller
 
 __all__ = ["Audit", "StaffAccess", "to_log"]
 
@@ -14,13 +20,11 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StaffAccess:
-    """A member of the staff calls a method, and says why."""
+    """A member of the staff calls a method with a request; the caller says why."""
 
-    staff_id: str
-    session_id: str
-    workload: str
+    caller: Caller
     method: str
-    reason: str
+    request: Message
 
 
 # Keeps it. The call is refused when this raises: what is not on record does not happen.
@@ -28,14 +32,15 @@ Audit = Callable[[StaffAccess], Awaitable[None]]
 
 
 async def to_log(access: StaffAccess) -> None:
-    """Writes an access into the log."""
+    """Writes an access into the log, where there is no database."""
+    staff = access.caller.must_be_user()
     log.info(
         "staff access",
         extra={
-            "staff_id": access.staff_id,
-            "session_id": access.session_id,
-            "workload": access.workload,
+            "staff_id": staff.user_id,
+            "session_id": staff.session_id,
+            "workload": access.caller.workload,
             "method": access.method,
-            "access_reason": access.reason,
+            "access_reason": access.caller.reason,
         },
     )

@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mesh.cli import (
+    audit,
     authz,
     calls,
     canary,
@@ -46,6 +47,7 @@ FAMILIES = (
     tap,
     calls,
     authz,
+    audit,
     traces,
     clients,
     policy,

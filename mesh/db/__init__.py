@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from .database import Database, Units
 from .errors import CheckViolated, ConstraintViolated, UniqueViolated
-from .outbox import Envelope, Seal
+from .outbox import Envelope, Seal, Witness
 from .statement import Statement, sql
 from .together import Asked, Together
 from .unit import Row, UnitOfWork
@@ -40,6 +40,7 @@ __all__ = [
     "UniqueViolated",
     "UnitOfWork",
     "Units",
+    "Witness",
     "open_database",
     "sql",
 ]
@@ -49,6 +50,7 @@ async def open_database(
     url: str,
     *,
     seal: Seal | None = None,
+    witness: Witness | None = None,
     readers: int = 2,
     pool: int = 10,
     lock_timeout_s: float = 5.0,
@@ -56,9 +58,10 @@ async def open_database(
 ) -> Database:
     """Opens a database that has been migrated.
 
-    `seal` makes envelopes of published events; without it nothing can be published. `readers` are
-    the threads that read SQLite, `pool` the connections to PostgreSQL. A unit waits for a lock at
-    most `lock_timeout_s`; when `max_waiting` units wait, more are refused as `Overloaded`.
+    `seal` makes envelopes of published events; without it nothing can be published. `witness`
+    makes records of who has changed what; without it none are kept. `readers` are the threads that
+    read SQLite, `pool` the connections to PostgreSQL. A unit waits for a lock at most
+    `lock_timeout_s`; when `max_waiting` units wait, more are refused as `Overloaded`.
 
     Raises `ValueError` for a URL of neither, `Transient` if the database is not there or not up.
     """
@@ -70,6 +73,7 @@ async def open_database(
         sqlite = SqliteDatabase(
             where.path,
             seal,
+            witness,
             readers=readers,
             lock_timeout_s=lock_timeout_s,
             max_waiting=max_waiting,
@@ -79,7 +83,7 @@ async def open_database(
     from .postgres import PostgresDatabase
 
     postgres = PostgresDatabase(
-        where, seal, pool=pool, lock_timeout_s=lock_timeout_s, max_waiting=max_waiting
+        where, seal, witness, pool=pool, lock_timeout_s=lock_timeout_s, max_waiting=max_waiting
     )
     await postgres.open()
     return postgres

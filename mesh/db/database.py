@@ -46,9 +46,9 @@ class Units(Protocol):
 class Database(ABC):
     """Runs units of work.
 
-    `on_outbox` is called on the event loop after each commit that kept events, and `on_saga`, for
-    each saga that was started. They must not raise. `max_waiting` units may wait, `spans` are
-    theirs.
+    `on_outbox` is called on the event loop after each commit that kept events, `on_record` after
+    each that kept records, and `on_saga`, for each saga that was started. They must not raise.
+    `max_waiting` units may wait, `spans` are theirs.
     """
 
     dialect: Literal["sqlite", "postgresql"]
@@ -56,6 +56,7 @@ class Database(ABC):
 
     def __init__(self, max_waiting: int) -> None:
         self.on_outbox: list[Callable[[], None]] = []
+        self.on_record: list[Callable[[], None]] = []
         self.on_saga: list[Callable[[NewSaga], None]] = []
         self.max_waiting = max_waiting
         self._waiting = 0
@@ -130,6 +131,9 @@ class Database(ABC):
                 _call(callback)
         if any(work.events or work.scheduled for work in works):
             for wake in self.on_outbox:
+                _call(wake)
+        if any(work.records for work in works):
+            for wake in self.on_record:
                 _call(wake)
         for work in works:
             for saga in work.sagas:

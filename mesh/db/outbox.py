@@ -1,13 +1,14 @@
-"""What a unit of work leaves behind beside its own rows: events to be told, sagas to be run.
+"""What a unit of work leaves behind beside its own rows: events to be told, sagas to be run, and
+who has had it done.
 
-Both are rows, written in the unit's transaction. The relay reads the first, the saga runner the
-second.
+All are rows, written in the unit's transaction. The relay reads the first, the saga runner the
+second, the audit the third.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,9 +17,9 @@ from google.protobuf.message import Message
 from .statement import sql
 
 if TYPE_CHECKING:
-    from .unit import Row
+    from .unit import Row, UnitOfWork
 
-__all__ = ["Envelope", "NewSaga", "Seal", "envelope_of"]
+__all__ = ["Envelope", "NewSaga", "Seal", "Witness", "envelope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,16 @@ class NewSaga:
 Seal: TypeAlias = Callable[[Message, int, Mapping[str, str]], Envelope]
 """Puts an event, its version and its attributes into an envelope. Called in the context of the unit
 of work."""
+
+Witness: TypeAlias = "Callable[[UnitOfWork, Sequence[Message]], tuple[object, ...] | None]"
+"""Makes a record, the arguments of `KEEP_RECORD`, of a unit of work and the events that it told;
+None where nobody has to answer for it. Called in the context of the unit of work."""
+
+KEEP_RECORD = sql(
+    "INSERT INTO audit (at_us, actor_id, session_id, workload, method, subject_id, company_id,"
+    " outcome, reason, trace_id, digest) VALUES (:at_us, :actor_id, :session_id, :workload,"
+    " :method, :subject_id, :company_id, :outcome, :reason, :trace_id, :digest)"
+)
 
 KEEP_EVENT = sql(
     "INSERT INTO outbox"

@@ -20,7 +20,7 @@ from mesh.errors import Transient
 
 from .database import Database, report_orphan
 from .errors import CheckViolated, ConstraintViolated, UniqueViolated, unavailable
-from .outbox import KEEP_EVENT, KEEP_SCHEDULED, START_SAGA, Seal
+from .outbox import KEEP_EVENT, KEEP_RECORD, KEEP_SCHEDULED, START_SAGA, Seal, Witness
 from .spans import UnitSpans
 from .statement import Statement
 from .unit import Row, UnitOfWork, refuse_foreign_await
@@ -80,8 +80,11 @@ class PostgresUnit(UnitOfWork):
         status = await self._ask(
             statement, lambda connection: connection.execute(statement.postgresql, *arguments)
         )
-        count = status.rpartition(" ")[2]
-        return int(count) if count.isdecimal() else 0
+        word = status.rpartition(" ")[2]
+        count = int(word) if word.isdecimal() else 0
+        if statement.writes and count:
+            self.changed = True
+        return count
 
     async def execute_many(
         self, statement: Statement, rows: Sequence[Mapping[str, object]], /
@@ -90,12 +93,15 @@ class PostgresUnit(UnitOfWork):
         await self._ask(
             statement, lambda connection: connection.executemany(statement.postgresql, arguments)
         )
+        self.changed = True
 
     async def fetch_one(self, statement: Statement, /, **parameters: object) -> Row | None:
         arguments = statement.bind(parameters)
         row: Row | None = await self._ask(
             statement, lambda connection: connection.fetchrow(statement.postgresql, *arguments)
         )
+        if statement.writes and row is not None:
+            self.changed = True
         return row
 
     async def fetch_all(self, statement: Statement, /, **parameters: object) -> list[Row]:
@@ -103,6 +109,8 @@ class PostgresUnit(UnitOfWork):
         rows: list[Row] = await self._ask(
             statement, lambda connection: connection.fetch(statement.postgresql, *arguments)
         )
+        if statement.writes and rows:
+            self.changed = True
         return rows
 
     @types.coroutine
@@ -142,11 +150,19 @@ class PostgresDatabase(Database):
     dialect: Literal["sqlite", "postgresql"] = "postgresql"
 
     def __init__(
-        self, url: PostgresUrl, seal: Seal, *, pool: int, lock_timeout_s: float, max_waiting: int
+        self,
+        url: PostgresUrl,
+        seal: Seal,
+        witness: Witness | None,
+        *,
+        pool: int,
+        lock_timeout_s: float,
+        max_waiting: int,
     ) -> None:
         super().__init__(max_waiting)
         self._url = url
         self._seal = seal
+        self._witness = witness
         self._pool_size = pool
         self._lock_timeout_s = lock_timeout_s
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -233,7 +249,7 @@ class PostgresDatabase(Database):
         failure: BaseException | None = None
         try:
             for attempt in range(_RETRIES + 1):
-                work = PostgresUnit(self._seal, writes=writes)
+                work = PostgresUnit(self._seal, self._witness, writes=writes)
                 try:
                     return await self._attempt(work, unit)
                 except Transient as error:
@@ -271,10 +287,13 @@ class PostgresDatabase(Database):
         await _run(connection.execute(begin), work)
         try:
             answer = await work.answer(unit(work), connection)
+            work.testify()
             if work.events:
                 await _run(connection.executemany(KEEP_EVENT.postgresql, work.events), work)
             if work.scheduled:
                 await _run(connection.executemany(KEEP_SCHEDULED.postgresql, work.scheduled), work)
+            if work.records:
+                await _run(connection.executemany(KEEP_RECORD.postgresql, work.records), work)
             for saga in work.sagas:
                 status = await _run(connection.execute(START_SAGA.postgresql, *saga.row()), work)
                 if status == "INSERT 0 0":

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Index, Integer, MetaData, Text, UniqueConstra
 from sqlmodel import Field, SQLModel
 
 __all__ = [
+    "Audit",
     "Cursor",
     "DeadLetter",
     "DeadLetterHistory",
@@ -276,6 +277,42 @@ class WebhookDelivery(MeshTable, table=True):
     error: str = Field(sa_type=Text)
     next_at_us: int = Field(sa_type=BigInteger)
     created_at_us: int = Field(sa_type=BigInteger)
+
+
+class Audit(MeshTable, table=True):
+    """Who has changed something, and what (`mesh.audit`). Its seal comes soon after."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index(
+            "audit_waiting",
+            "id",
+            sqlite_where=text("number IS NULL"),
+            postgresql_where=text("number IS NULL"),
+        ),
+        Index("audit_number", "number", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    at_us: int = Field(sa_type=BigInteger)
+    actor_id: str = Field(sa_type=Text)
+    session_id: str = Field(sa_type=Text)
+    workload: str = Field(sa_type=Text)
+    method: str = Field(sa_type=Text)
+    subject_id: str = Field(sa_type=Text)
+    company_id: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    reason: str = Field(sa_type=Text)
+    trace_id: str = Field(sa_type=Text)
+    digest: bytes
+    number: int | None = Field(default=None, sa_type=BigInteger)
+    previous: bytes | None = None
+    seal: bytes | None = None
 
 
 class Lease(MeshTable, table=True):

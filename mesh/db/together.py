@@ -56,11 +56,14 @@ class Asked(Generic[O]):
     def run(self, rule: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a rule as its caller would: what it publishes belongs to the caller's trace."""
         assert self.work is not None, "an order is carried out by a unit of work"
-        before = len(self.work.events)
+        before, told = len(self.work.events), len(self.work.told)
         try:
-            return self._context.run(rule, *args, **kwargs)
+            answer = self._context.run(rule, *args, **kwargs)
         finally:
             self.events = self.work.events[before:]
+        if len(self.work.told) > told:
+            self._context.run(self.work.testify, told)
+        return answer
 
     def settle(self, answer: object, spans: UnitSpans) -> None:
         """Answers the caller; an exception is raised there."""

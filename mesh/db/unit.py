@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from mesh.clock import now_us
 from observability import tracing
 
-from .outbox import NewSaga, Seal, event_row
+from .outbox import NewSaga, Seal, Witness, event_row
 from .statement import Statement
 
 __all__ = ["Row", "UnitOfWork", "drive", "refuse_foreign_await"]
@@ -41,24 +41,36 @@ class UnitOfWork(ABC):
 
     __slots__ = (
         "callbacks",
+        "changed",
+        "company_id",
         "events",
         "failure",
+        "outcome",
+        "records",
         "sagas",
         "scheduled",
         "seal",
         "statements",
+        "told",
+        "witness",
         "writes",
     )
 
-    def __init__(self, seal: Seal, *, writes: bool) -> None:
+    def __init__(self, seal: Seal, witness: Witness | None, *, writes: bool) -> None:
         self.seal = seal
+        self.witness = witness
         self.writes = writes
+        self.outcome = ""
+        self.company_id = ""
+        self.changed = False
         self.failure: BaseException | None = None
         self.events: list[tuple[object, ...]] = []
         self.scheduled: list[tuple[object, ...]] = []
         self.sagas: list[NewSaga] = []
         self.callbacks: list[Callable[[], None]] = []
         self.statements: list[Statement] = []
+        self.told: list[Message] = []
+        self.records: list[tuple[object, ...]] = []
 
     @abstractmethod
     async def execute(self, statement: Statement, /, **parameters: object) -> int:
@@ -94,6 +106,7 @@ class UnitOfWork(ABC):
         """
         self._must_write("publish an event")
         row = event_row(self.seal(event, version, attributes or {}))
+        self.told.append(event)
         if at_us > now_us():
             self.scheduled.append((*row, at_us))
         else:
@@ -112,6 +125,19 @@ class UnitOfWork(ABC):
         """Has `callback` called on the event loop once the unit is kept. It must not raise."""
         self._must_write("wait for a commit")
         self.callbacks.append(callback)
+
+    def testify(self, since: int = 0) -> None:
+        """Puts on record who has changed something here, after so many events; called at the end of
+        a unit, in its caller's context.
+
+        A unit that keeps a refusal says so before, `work.outcome = "refused"`, and one that knows
+        better than request and events which company it is about: `work.company_id`.
+        """
+        if self.witness is None or not (self.changed or self.told or self.sagas):
+            return
+        record = self.witness(self, self.told[since:])
+        if record is not None:
+            self.records.append(record)
 
     def _must_write(self, what: str) -> None:
         if self.failure is not None:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.rpc.consistency import Told
+
+if TYPE_CHECKING:
+    from mesh.rpc.policy import MethodPolicy
 
 __all__ = [
     "REASON_KEY",
@@ -89,7 +93,8 @@ class Outgoing:
 
     `deadline` is on the clock of `time.monotonic`, in seconds. `replayed` becomes true when a peer
     answers that it had done the same before. `after` is what reads must include, as a token, and
-    `told` what was told for the call (`mesh.rpc.consistency`).
+    `told` what was told for the call (`mesh.rpc.consistency`). `policy` and `request` are those of
+    the call that is being answered; of a stream, the request is the last one.
     """
 
     token: str | None = None
@@ -99,6 +104,8 @@ class Outgoing:
     replayed: bool = False
     after: str = ""
     told: set[Told] = field(default_factory=set)
+    policy: MethodPolicy | None = None
+    request: Message | None = None
 
 
 current: ContextVar[Outgoing | None] = ContextVar("mesh_rpc_current", default=None)

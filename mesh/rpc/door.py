@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from google.protobuf.message import Message
+
 from mesh.auth.audit import Audit, StaffAccess, to_log
 from mesh.auth.step_up import require_step_up
 from mesh.auth.tokens import TokenVerifier
@@ -16,8 +18,9 @@ from mesh.rpc.context import REASON_KEY, Caller, Context, Outgoing, User
 from mesh.rpc.policy import MethodPolicy
 from meshapi.v1 import options_pb2
 
-__all__ = ["Door", "remembering"]
+__all__ = ["STAFF", "Door", "remembering"]
 
+STAFF = options_pb2.ACCESS_STAFF
 STAFF_SCOPE = "staff"
 MAX_REASON = 300
 
@@ -81,9 +84,7 @@ class Door:
             token = authorization[len(_BEARER) :]
             user = self.tokens.known(token, workload) or await self.tokens.verify(token, workload)
             self._check(policy, user)
-            reason = ""
-            if policy.access == options_pb2.ACCESS_STAFF:
-                reason = await self._put_on_record(policy, context, workload, user)
+            reason = _reason(context) if policy.access == STAFF else ""
             return Caller(workload, user, policy.roles, reason)
         if policy.access != options_pb2.ACCESS_PUBLIC:
             self._check_workload(policy, workload)
@@ -95,30 +96,24 @@ class Door:
         if policy.access == options_pb2.ACCESS_EDGE and workload not in self.edges:
             raise PermissionDenied("CALLER_NOT_ALLOWED", "This workload may not call this method.")
 
-    async def _put_on_record(
-        self, policy: MethodPolicy, context: Context, workload: str, user: User
-    ) -> str:
-        """Has it kept why staff calls, before anything is answered; gives the reason."""
-        sent = (value for key, value in context.invocation_metadata() or () if key == REASON_KEY)
-        reason = unquote(str(next(sent, ""))).strip()
-        if not 0 < len(reason) <= MAX_REASON:
-            raise PermissionDenied("ACCESS_REASON_MISSING", "Staff say why they look.")
-        await self.audit(
-            StaffAccess(
-                staff_id=user.user_id,
-                session_id=user.session_id,
-                workload=workload,
-                method=policy.path,
-                reason=reason,
-            )
-        )
-        return reason
+    async def put_on_record(self, policy: MethodPolicy, caller: Caller, request: Message) -> None:
+        """Has it kept what a member of the staff asks for, before anything is answered."""
+        await self.audit(StaffAccess(caller=caller, method=policy.path, request=request))
 
     def _check(self, policy: MethodPolicy, user: User) -> None:
-        if policy.access == options_pb2.ACCESS_STAFF and STAFF_SCOPE not in user.scopes:
+        if policy.access == STAFF and STAFF_SCOPE not in user.scopes:
             raise PermissionDenied("STAFF_ONLY", "This is for the bank's staff.")
         is_out_of_reach = user.is_key and policy.key_scope not in user.scopes
         if is_out_of_reach or not policy.scopes <= user.scopes:
             raise PermissionDenied("SCOPE_MISSING", "The access token lacks a scope.")
         if policy.step_up:
             require_step_up(user, now=self.clock())
+
+
+def _reason(context: Context) -> str:
+    """Why a member of the staff calls. Raises `PermissionDenied` when that is not said."""
+    sent = (value for key, value in context.invocation_metadata() or () if key == REASON_KEY)
+    reason = unquote(str(next(sent, ""))).strip()
+    if not 0 < len(reason) <= MAX_REASON:
+        raise PermissionDenied("ACCESS_REASON_MISSING", "Staff say why they look.")
+    return reason

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from mesh.rpc.context import Context, Outgoing, current
-from mesh.rpc.door import Door
+from mesh.rpc.door import STAFF, Door
 from mesh.rpc.load import Load
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.record import ServerRecord
@@ -59,24 +59,30 @@ class _StreamingMethod:
     async def stream(self, raw: Any, context: Context) -> AsyncIterator[Any]:
         """Answers a request, or a stream of them, with a stream of responses."""
         async with self._call(context):
-            request = self._request(raw) if isinstance(raw, bytes) else self._requests(raw)
+            request = await self._request(raw) if isinstance(raw, bytes) else self._requests(raw)
             async for response in self.behaviour(request, context):
                 yield response
 
-    def _request(self, raw: bytes) -> Any:
+    async def _request(self, raw: bytes) -> Any:
         request = decode(self.decoder, raw)
         validate(request)
+        out = current.get()
+        assert out is not None, "a stream is a call"
+        out.request = request
+        if self.policy.access == STAFF:
+            assert out.caller is not None, "who has not come in asks for nothing"
+            await self.door.put_on_record(self.policy, out.caller, request)
         return request
 
     async def _requests(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for message in raw:
-            yield self._request(message)
+            yield await self._request(message)
 
     @asynccontextmanager
     async def _call(self, context: Context) -> AsyncIterator[None]:
         began = time.perf_counter()
         authorization, traceparent, after, _ = headers_of(context)
-        out = Outgoing(after=after)
+        out = Outgoing(after=after, policy=self.policy)
         current.set(out)
         span = self.record.begin(traceparent)
         failure: BaseException | None = None

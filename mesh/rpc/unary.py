@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.rpc.consistency import AFTER_KEY, TOKEN_KEY, write_token
 from mesh.rpc.context import Context, Outgoing, current
-from mesh.rpc.door import Door
+from mesh.rpc.door import STAFF, Door
 from mesh.rpc.load import Load, turned_away
 from mesh.rpc.policy import MethodPolicy
 from mesh.rpc.record import ServerRecord
@@ -70,7 +70,7 @@ class _UnaryMethod:
             self.record.turn_away()
             return await refuse(context, turned_away(self.load.pause_s))
         authorization, traceparent, after, attempts = headers_of(context)
-        out = Outgoing(after=after)
+        out = Outgoing(after=after, policy=self.policy)
         span = self.record.begin(traceparent)
         # The core gives every call a task of its own: both are current until it ends.
         current.set(out)
@@ -102,6 +102,9 @@ class _UnaryMethod:
             out.caller = await self.door.admit(policy, context, out, authorization)
             request = decode(self.decode, raw)
             validate(request)
+            out.request = request
+            if policy.access == STAFF:
+                await self.door.put_on_record(policy, out.caller, request)
             if out.after and policy.changes_nothing:
                 await self.door.gate.pass_through(out.after)
             answering = self.behaviour(request, context)

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
+from mesh.audit.witness import keeps_access
 from mesh.chassis import Build, Chassis, Service
 from mesh.db import Database, Row, UnitOfWork, sql
 from mesh.db.migrate import migrate
@@ -166,7 +167,7 @@ async def running(
             issued = await token_keys_of(service, made, own)() if issues else []
             return [mint.public_key(), *issued]
 
-        handlers = handlers_of(service, made, keys, _workload_of)
+        handlers = handlers_of(service, made, keys, _workload_of, audit=keeps_access(database))
         servers = {}
         for name, servicers in (peers or {}).items():
             stand_in = Service(name=name, api=servicers)

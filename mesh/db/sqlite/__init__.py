@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from mesh.db.database import Database, report_orphan
-from mesh.db.outbox import Seal
+from mesh.db.outbox import Seal, Witness
 from mesh.db.spans import UnitSpans
 from mesh.db.unit import UnitOfWork
 
@@ -29,11 +29,19 @@ class SqliteDatabase(Database):
     dialect: Literal["sqlite", "postgresql"] = "sqlite"
 
     def __init__(
-        self, path: Path, seal: Seal, *, readers: int, lock_timeout_s: float, max_waiting: int
+        self,
+        path: Path,
+        seal: Seal,
+        witness: Witness | None,
+        *,
+        readers: int,
+        lock_timeout_s: float,
+        max_waiting: int,
     ) -> None:
         super().__init__(max_waiting)
         self._path = path
         self._seal = seal
+        self._witness = witness
         self._readers = readers
         self._lock_timeout_s = lock_timeout_s
         self._loop = asyncio.get_running_loop()
@@ -59,7 +67,7 @@ class SqliteDatabase(Database):
         writing, *reading = connections
         name = self._path.stem
         self._workers = [
-            Writer(f"{name}-writer", writing, self._writes, self._kept, self._seal),
+            Writer(f"{name}-writer", writing, self._writes, self._kept, self._seal, self._witness),
             *(
                 Reader(f"{name}-reader", connection, self._reads, self._answered, self._seal)
                 for connection in reading

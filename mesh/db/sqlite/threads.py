@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 
 from mesh.db.errors import unavailable
-from mesh.db.outbox import KEEP_EVENT, KEEP_SCHEDULED, START_SAGA, Seal
+from mesh.db.outbox import KEEP_EVENT, KEEP_RECORD, KEEP_SCHEDULED, START_SAGA, Seal, Witness
 from mesh.db.unit import drive
 from mesh.errors import Transient
 from observability.tracing import Span
@@ -74,11 +74,13 @@ class Job:
         self.answer: Any = None
         self.error: BaseException | None = None
 
-    def run(self, cursor: sqlite3.Cursor, seal: Seal, *, writes: bool) -> None:
+    def run(
+        self, cursor: sqlite3.Cursor, seal: Seal, witness: Witness | None, *, writes: bool
+    ) -> None:
         """Runs the unit, unless its caller has gone. Its end is in `answer` or `error`."""
         if self.future.cancelled():
             return
-        work = self.work = SqliteUnit(cursor, seal, writes=writes)
+        work = self.work = SqliteUnit(cursor, seal, witness, writes=writes)
         try:
             self.answer = self.context.run(self._drive)
             if work.failure is not None:
@@ -89,7 +91,11 @@ class Job:
             work.undo()
 
     def _drive(self) -> Any:
-        return drive(self.unit(self.work, *self.args, **self.kwargs))
+        work = self.work
+        assert work is not None, "it was made before"
+        answer = drive(self.unit(work, *self.args, **self.kwargs))
+        work.testify()
+        return answer
 
 
 class _Worker(threading.Thread):
@@ -102,6 +108,7 @@ class _Worker(threading.Thread):
         jobs: SimpleQueue[Job | None],
         settle: Callable[[list[Job]], None],
         seal: Seal,
+        witness: Witness | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._connection = connection
@@ -109,6 +116,7 @@ class _Worker(threading.Thread):
         self._jobs = jobs
         self._settle = settle
         self._seal = seal
+        self._witness = witness
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self.stopped: asyncio.Future[None] = self._loop.create_future()
@@ -174,7 +182,7 @@ class Writer(_Worker):
                 batch.append(waiting)
             raise
         for job in batch:
-            job.run(self._cursor, self._seal, writes=True)
+            job.run(self._cursor, self._seal, self._witness, writes=True)
             if job.error is not None and not self._connection.in_transaction:
                 raise job.error
             if job is batch[-1] and len(batch) < _GROUP and (late := self._another()):
@@ -190,6 +198,8 @@ class Writer(_Worker):
                 # One of them was there before, and which is not told.
                 for saga in sagas:
                     saga.entity = None
+        if records := [record for work in kept for record in work.records]:
+            self._cursor.executemany(KEEP_RECORD.sqlite, records)
         self._cursor.execute("COMMIT")
 
 
@@ -201,6 +211,6 @@ class Reader(_Worker):
             batch.append(job)
         self._cursor.execute("BEGIN")
         for job in batch:
-            job.run(self._cursor, self._seal, writes=False)
+            job.run(self._cursor, self._seal, self._witness, writes=False)
         if self._connection.in_transaction:
             self._cursor.execute("COMMIT")

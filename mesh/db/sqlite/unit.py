@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from mesh.db.outbox import Seal
+from mesh.db.outbox import Seal, Witness
 from mesh.db.statement import Statement
 from mesh.db.unit import Row, UnitOfWork
 
@@ -22,13 +22,18 @@ class SqliteUnit(UnitOfWork):
 
     __slots__ = ("_cursor", "_saved")
 
-    def __init__(self, cursor: sqlite3.Cursor, seal: Seal, *, writes: bool) -> None:
-        super().__init__(seal, writes=writes)
+    def __init__(
+        self, cursor: sqlite3.Cursor, seal: Seal, witness: Witness | None, *, writes: bool
+    ) -> None:
+        super().__init__(seal, witness, writes=writes)
         self._cursor = cursor
         self._saved = not writes
 
     async def execute(self, statement: Statement, /, **parameters: object) -> int:
-        return max(self._run(statement, parameters).rowcount, 0)
+        count = max(self._run(statement, parameters).rowcount, 0)
+        if statement.writes and count:
+            self.changed = True
+        return count
 
     async def execute_many(
         self, statement: Statement, rows: Sequence[Mapping[str, object]], /
@@ -37,6 +42,7 @@ class SqliteUnit(UnitOfWork):
         self._prepare(statement)
         try:
             self._cursor.executemany(statement.sqlite, arguments)
+            self.changed = True
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -46,14 +52,19 @@ class SqliteUnit(UnitOfWork):
             row: Row | None = cursor.fetchone()
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        if statement.writes and row is not None:
+            self.changed = True
         return row
 
     async def fetch_all(self, statement: Statement, /, **parameters: object) -> list[Row]:
         cursor = self._run(statement, parameters)
         try:
-            return cursor.fetchall()
+            rows = cursor.fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        if statement.writes and rows:
+            self.changed = True
+        return rows
 
     def keep(self) -> None:
         """Lets the unit be committed with its group."""

@@ -71,6 +71,7 @@ SET_FEE = sql(
 
 async def terms_of(work: UnitOfWork, company: str, user_id: str, now_us: int) -> Terms:
     """Reads the terms that hold for a company and a user now, changes on their way included."""
+    work.company_id = company
     rows = await work.fetch_all(TERMS, company=company, user=user_id)
     found: dict[str, Row] = {}
     for row in rows:

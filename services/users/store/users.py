@@ -234,6 +234,7 @@ async def find_login(work: UnitOfWork, email_key: str) -> tuple[User | None, Fai
 async def note_failure(work: UnitOfWork, email_key: str, now_us: int) -> None:
     await work.execute(FORGET_OLD_FAILURES, day_ago=now_us - domain.DAY_US)
     await work.execute(ADD_FAILURE, email_key=email_key, now=now_us)
+    work.outcome = "refused"
 
 
 async def end_failures(work: UnitOfWork, user_id: str, totp_step: int = 0) -> None:
