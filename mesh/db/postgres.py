@@ -43,6 +43,8 @@ _LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
+    # Of its own state, while a server shuts down: nobody knows what the connection is good for.
+    asyncpg.InternalClientError,
     OSError,
 )
 _CONFLICT = (
@@ -284,8 +286,8 @@ class PostgresDatabase(Database):
         unit: Callable[[UnitOfWork], Awaitable[T]],
     ) -> T:
         begin = "BEGIN" if work.writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        await _run(connection.execute(begin), work)
         try:
+            await _run(connection.execute(begin), work)
             answer = await work.answer(unit(work), connection)
             work.testify()
             if work.events:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -115,6 +116,27 @@ async def test_connections_that_were_lost_are_made_again() -> None:
         await database.close()
     finally:
         await asyncio.to_thread(server.stop)
+
+
+async def test_a_connection_in_an_unknown_state_is_replaced(
+    postgres_database: tuple[str, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, database = postgres_database
+    await database.transact(open_account, "a")
+    execute = asyncpg.Connection.execute
+    refused: list[asyncpg.Connection[asyncpg.Record]] = []
+
+    async def no_idea(self: Any, query: str, *args: Any, **options: Any) -> str:
+        if not refused or self in refused:
+            refused.append(self)
+            raise asyncpg.InternalClientError("cannot switch to state 11")
+        return str(await execute(self, query, *args, **options))
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", no_idea)
+    await database.transact(deposit, "a", 1)
+
+    assert await database.read(balance_of, "a") == 1
+    assert refused[0].is_closed()
 
 
 async def test_a_connection_that_breaks_within_a_unit_leaves_nothing_of_it(
