@@ -13,7 +13,7 @@ from mesh.errors import Error, Transient, Unauthenticated
 from meshapi.v1.tokens_pb2 import ListTokenKeysRequest, ListTokenKeysResponse, TokenKey
 from observability import logs
 
-__all__ = ["Fetch", "TokenKeys", "issuer_keys"]
+__all__ = ["PAUSE_S", "Fetch", "TokenKeys", "issuer_keys"]
 
 Fetch = Callable[[], Awaitable[Sequence[TokenKey]]]
 

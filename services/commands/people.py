@@ -27,7 +27,8 @@ def register(app: typer.Typer, project: Project) -> None:
     @users.command("rotate-key")
     def rotate_key(
         lead: Annotated[
-            int, typer.Option(min=0, max=86_400, help="Seconds until the new key signs.")
+            int,
+            typer.Option(min=0, max=86_400, help="Seconds until it signs, 6 at least."),
         ] = 60,
         output: OutputForm = Output.TABLE,
     ) -> None:

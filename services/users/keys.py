@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from mesh.auth.keys import PAUSE_S
 from mesh.auth.tokens import (
     ALGORITHM,
     AUDIENCE,
@@ -36,6 +37,10 @@ INTERNAL_TOKEN_LIFE_S = 300
 # A key is published for so long after the next one signs: all that it signed has expired by then.
 KEPT_US = (ACCESS_TOKEN_LIFE_S + 120) * SECOND_US
 MAX_KEYS = 8
+
+# A verifier that has just asked does not ask again for so long: a key that signs sooner might be
+# taken for nobody's.
+LEAST_LEAD_US = round((PAUSE_S + 1) * SECOND_US)
 
 # Where a sealed key belongs.
 SEALED_KEY = "signing key"

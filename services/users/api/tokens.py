@@ -44,11 +44,12 @@ class TokenKeysApi(TokenKeysServiceServicer):
         return self.open(keys.signing(await self.known(), now_us()))
 
     async def rotate(self, lead_us: int) -> tuple[ECKey, int]:
-        """Makes the next key; gives it, and from when on it signs."""
+        """Makes the next key; gives it, and from when on it signs: not before verifiers know it."""
         known, now = await self.known(), now_us()
         keys.must_have_room(known)
         sealed, number = keys.seal_key(self.vault, keys.new_key()), known[0].number + 1
-        added, *_ = await self.transact(keys.add_key, sealed, number, now, now + lead_us)
+        signs_from = now + max(lead_us, keys.LEAST_LEAD_US)
+        added, *_ = await self.transact(keys.add_key, sealed, number, now, signs_from)
         return self.open(added), added.signs_from_us
 
     def open(self, key: keys.SigningKey) -> ECKey:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from bank.users.v1 import staff_pb2
 from mesh.auth.keys import REFRESH_S, TokenKeys
@@ -74,6 +75,24 @@ async def test_of_many_rotations_at_once_each_gives_a_key_that_is_published(user
 
     assert set(names) <= {key.kid for key in await users.token_keys()}
     assert len(await users.token_keys()) == 1 + len(set(names))
+
+
+async def test_whoever_asks_for_haste_does_not_outrun_who_has_just_asked_for_keys(
+    users: Users, clock: Clock
+) -> None:
+    await users.confirmed()
+
+    def seconds() -> float:
+        return clock.us / domain.SECOND_US
+
+    verifier = TokenVerifier(TokenKeys(users.token_keys, clock=seconds), clock=seconds)
+    for _ in range(3):
+        session = await users.sign_in()
+        await verifier.verify_access(session.access_token)
+        await users.staff.RotateTokenKey(staff_pb2.RotateTokenKeyRequest(lead=Duration()), CONTEXT)
+        for _ in range(8):
+            await verifier.verify_access((await users.sign_in()).access_token)
+            clock.go_on(domain.SECOND_US)
 
 
 async def test_keys_are_not_rotated_without_end(users: Users) -> None:

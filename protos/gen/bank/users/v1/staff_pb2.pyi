@@ -233,8 +233,8 @@ class RotateTokenKeyRequest(message.Message):
     LEAD_FIELD_NUMBER: builtins.int
     @builtins.property
     def lead(self) -> duration_pb2.Duration:
-        """How long the key is published before it signs; one minute if nothing is said. Whoever verifies
-        tokens has it by then.
+        """How long the key is published before it signs; one minute if nothing is said, and six seconds
+        at the least. Whoever verifies tokens has it by then, or asks for it when they meet it.
         """
 
     def __init__(
