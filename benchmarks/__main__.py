@@ -15,6 +15,8 @@ BENCHMARKS = (
     "xds_clients",
     "tracing",
     "attack",
+    "sight",
+    "pgbench",
 )
 
 

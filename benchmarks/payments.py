@@ -1,6 +1,7 @@
 """Payments a second from REST to completed, and the time from a request to its statement line.
 
-    python -m benchmarks.payments [--url http://127.0.0.1:8080] [--seconds 5] [--rounds 5]
+    python -m benchmarks.payments [--url http://127.0.0.1:8080] [--db sqlite|postgres]
+        [--seconds 5] [--rounds 5]
 
 Starts the whole bank with fresh data on free ports, unless told where one is up. Callers pay one
 another as fast as they are answered; every answer is held back until its payment has ended, and
@@ -27,6 +28,7 @@ import uvloop
 from benchmarks.connection import Connection
 from mesh.supervisor.embedded import Embedded
 from mesh.supervisor.ports import Ports
+from mesh.supervisor.project import DatabaseKind
 from services.__main__ import BANK
 from services.commands.customer import Customer
 from services.commands.story import ANA
@@ -120,13 +122,13 @@ async def customer(client: httpx.AsyncClient) -> Account:
 
 
 @asynccontextmanager
-async def bank(url: str | None) -> AsyncIterator[str]:
+async def bank(url: str | None, database: DatabaseKind) -> AsyncIterator[str]:
     """Gives the URL of a bank that is up: the one that was named, or one of our own."""
     if url:
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="bank-bench-") as data:
-        embedded = Embedded(BANK, Path(data), Ports.free())
+        embedded = Embedded(BANK, Path(data), Ports.free(), database=database)
         await embedded.up()
         try:
             yield embedded.endpoints.rest
@@ -134,8 +136,8 @@ async def bank(url: str | None) -> AsyncIterator[str]:
             await embedded.down()
 
 
-async def main(url: str | None, seconds: float, rounds: int) -> None:
-    async with bank(url) as found:
+async def main(url: str | None, database: DatabaseKind, seconds: float, rounds: int) -> None:
+    async with bank(url, database) as found:
         await measure(found, seconds, rounds)
 
 
@@ -164,7 +166,8 @@ async def measure(url: str, seconds: float, rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url")
+    parser.add_argument("--db", type=DatabaseKind, default=DatabaseKind.SQLITE)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    uvloop.run(main(arguments.url, arguments.seconds, arguments.rounds))
+    uvloop.run(main(arguments.url, arguments.db, arguments.seconds, arguments.rounds))

@@ -36,7 +36,7 @@ from mesh.rpc.load import Load
 from mesh.rpc.server import Handlers
 from mesh.settings import Settings
 from meshapi.v1.tokens_pb2_grpc import TokenKeysServiceServicer, TokenKeysServiceStub
-from observability import logs
+from observability import logs, tracing
 
 __all__ = ["Process", "handlers_of", "migrations_of", "token_keys_of"]
 
@@ -101,8 +101,9 @@ class Process:
     async def drain(self) -> None:
         """Takes the process out of use, and lets what runs come to its end."""
         self._readiness.needs("process", lambda: "it drains")
-        for end in reversed(self._endings):
-            await end()
+        with tracing.span("drain", parent=None):
+            for end in reversed(self._endings):
+                await end()
 
     async def close(self) -> None:
         """Ends every part, the last one started first."""

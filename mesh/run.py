@@ -25,8 +25,9 @@ from observability import logs, metrics, tracing
 
 __all__ = ["main", "run"]
 
-# How long the last spans and lines may take to get out.
-_FLUSH_S = 2.0
+# How long the last spans and lines may take to get out. Nobody waits for a collector that is away.
+_SPANS_S = 0.8
+_LINES_S = 2.0
 
 log = logs.get_logger(__name__)
 
@@ -62,8 +63,8 @@ async def run(settings: Settings, build: Build) -> int:
     finally:
         await process.close()
         await admin.stop()
-        await tracing.shutdown_async(_FLUSH_S)
-        logs.shutdown(_FLUSH_S)
+        await tracing.shutdown_async(_SPANS_S)
+        logs.shutdown(_LINES_S)
 
 
 async def _live(process: Process, stopped: asyncio.Event) -> None:

@@ -48,6 +48,7 @@ __all__ = [
     "SAGA_UNFINISHED",
     "SPANS_DROPPED",
     "SPANS_EXPORTED",
+    "SPANS_QUEUED",
     "TICKET_FIRST_ANSWER",
     "TICKET_TARGETS_MISSED",
     "configure",
@@ -216,6 +217,7 @@ SPANS_EXPORTED: Final = Counter("mesh.spans.exported", "{span}", "Spans the coll
 SPANS_DROPPED: Final = Counter(
     "mesh.spans.dropped", "{span}", "Spans lost: collector away or full."
 )
+SPANS_QUEUED: Final = Gauge("mesh.spans.queued", "{span}", "Spans that wait for the collector.")
 LOGS_DROPPED: Final = Counter("mesh.logs.dropped", "{line}", "Lines lost: nobody reads the output.")
 
 INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
@@ -250,6 +252,7 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     LOOP_LAG,
     SPANS_EXPORTED,
     SPANS_DROPPED,
+    SPANS_QUEUED,
     LOGS_DROPPED,
 )
 
@@ -301,6 +304,7 @@ def _telemetry(openmetrics: bool) -> Iterator[str]:
     figures = tracing.figures()
     SPANS_EXPORTED.bind().raise_to(figures.exported)
     SPANS_DROPPED.bind().raise_to(figures.dropped)
+    SPANS_QUEUED.set(figures.queued)
     LOGS_DROPPED.bind().raise_to(logs.dropped())
     labels = ",".join(f'{name}="{escape(value)}"' for name, value in _target.items())
     yield "# TYPE target info" if openmetrics else "# TYPE target_info gauge"

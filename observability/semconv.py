@@ -52,6 +52,7 @@ MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
 MESSAGING_NATS_STREAM: Final = "messaging.nats.stream"
 MESSAGING_NATS_SEQUENCE: Final = "messaging.nats.sequence"
 MESSAGING_NATS_DELIVERY_COUNT: Final = "messaging.nats.delivery_count"
+MESSAGING_ATTEMPT: Final = "mesh.messaging.attempt"
 
 CLOUDEVENTS_EVENT_ID: Final = "cloudevents.event_id"
 CLOUDEVENTS_EVENT_TYPE: Final = "cloudevents.event_type"

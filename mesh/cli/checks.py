@@ -45,6 +45,7 @@ def register(app: typer.Typer, project: Project) -> None:
 def _groups(running: Running, project: Project) -> dict[str, dict[str, Examination]]:
     from mesh.cli.check_events import clock, event_examinations
     from mesh.cli.check_mesh import mesh_examinations
+    from mesh.cli.check_telemetry import telemetry_examinations
 
     own: dict[str, Examination] = {
         name: partial(ask, running) for name, ask in (project.checks or {}).items()
@@ -58,6 +59,7 @@ def _groups(running: Running, project: Project) -> dict[str, dict[str, Examinati
         },
         "mesh": mesh_examinations(running),
         "events": event_examinations(running),
+        "telemetry": telemetry_examinations(running),
         project.name: own,
     }
 

@@ -99,9 +99,11 @@ class Inbox:
                 continue
             if 0 < self._options.max_age_s < (now - event.time_us) / 1_000_000:
                 await expire(work, entry.incoming, self._consumer)
+                entry.span.add_event("expired")
                 await self._tell_failure(work, entry.incoming, EXPIRED, 0)
             elif event.key in parked:
                 await self._bury(work, entry.incoming, BEHIND, 0)
+                entry.span.add_event("parked", {"error.type": BEHIND})
                 outcome.parked += 1
             elif not await self._is_stale(work, event):
                 fresh.append(entry)

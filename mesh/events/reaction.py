@@ -27,7 +27,7 @@ from .jetstream import ApiError, Connection, Jetstream
 from .lanes import Lanes
 from .limits import Permits
 from .pull import Pull
-from .routes import Incoming, Route, describe_error, span_of, wait_for_stream
+from .routes import Incoming, Route, describe_error, parking, span_of, wait_for_stream
 
 __all__ = ["MAX_TRIES", "ReactionLoop"]
 
@@ -220,9 +220,10 @@ class ReactionLoop:
         why = describe_error(error)
         for tells in (True, False):
             try:
-                await self._database.transact(
-                    self._inbox.park, incoming, why, item.tries, tells=tells
-                )
+                with parking(incoming, self.consumer, why, item.tries):
+                    await self._database.transact(
+                        self._inbox.park, incoming, why, item.tries, tells=tells
+                    )
                 break
             except Transient as unavailable:
                 logger.info("%s could not park %s: %s", self.consumer, incoming.id, unavailable)

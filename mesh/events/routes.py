@@ -26,6 +26,7 @@ __all__ = [
     "Incoming",
     "Route",
     "describe_error",
+    "parking",
     "routes_by_stream",
     "span_of",
     "wait_for_stream",
@@ -63,9 +64,12 @@ def routes_by_stream(
 
 
 class Incoming:
-    """A message that came, before it is decoded. `route` is None if nobody asked for its type."""
+    """A message that came, before it is decoded. `route` is None if nobody asked for its type.
 
-    __slots__ = ("_event", "key", "message", "place", "route", "stream")
+    `attempts` is how often this process has begun to process it.
+    """
+
+    __slots__ = ("_event", "attempts", "key", "message", "place", "route", "stream")
 
     def __init__(self, message: Delivery, stream: str, routes: Mapping[str, Route]) -> None:
         headers = message.headers or {}
@@ -75,6 +79,7 @@ class Incoming:
         self.route = routes.get(headers.get("ce-type", ""))
         self.key = unquote(headers.get("ce-subject") or message.subject.rpartition(".")[2])
         self._event: Event[Any] | None = None
+        self.attempts = 0
 
     @property
     def id(self) -> str:
@@ -106,6 +111,7 @@ def span_of(incoming: Incoming, event: Event[Any], consumer: str) -> Span:
     sender = tracing.parse(event.traceparent)
     if sender is not None and not sender.trace_flags.sampled:
         return INVALID_SPAN
+    incoming.attempts += 1
     assert incoming.route is not None
     kind, place = incoming.route.kind, incoming.place
     attributes: dict[str, str | int | bool] = {
@@ -119,6 +125,7 @@ def span_of(incoming: Incoming, event: Event[Any], consumer: str) -> Span:
         semconv.MESSAGING_NATS_STREAM: event.stream,
         semconv.MESSAGING_NATS_SEQUENCE: place.sequence,
         semconv.MESSAGING_NATS_DELIVERY_COUNT: place.deliveries,
+        semconv.MESSAGING_ATTEMPT: incoming.attempts,
     }
     is_live = now_us() - event.time_us < _LIVE_US
     if not is_live:
@@ -130,6 +137,24 @@ def span_of(incoming: Incoming, event: Event[Any], consumer: str) -> Span:
         SpanKind.CONSUMER,
         attributes,
         parent=sender if is_live else None,
+        links=() if sender is None else (sender,),
+    )
+
+
+def parking(incoming: Incoming, consumer: str, why: str, tries: int) -> tracing.span:
+    """Makes the span in which an event is given up, beside those of its tries."""
+    sender = tracing.parse((incoming.message.headers or {}).get("traceparent"))
+    name = incoming.route.kind.template if incoming.route is not None else incoming.stream
+    return tracing.span(
+        f"park {name}",
+        SpanKind.INTERNAL,
+        {
+            semconv.MESSAGING_CONSUMER_GROUP_NAME: consumer,
+            semconv.MESSAGING_MESSAGE_ID: incoming.id,
+            semconv.MESSAGING_ATTEMPT: tries,
+            semconv.ERROR_TYPE: why.partition(":")[0],
+        },
+        parent=sender,
         links=() if sender is None else (sender,),
     )
 

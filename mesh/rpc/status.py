@@ -36,6 +36,10 @@ from meshapi.v1 import tokens_pb2
 __all__ = ["DETAILS_KEY", "DOMAIN", "PeerFailed", "code_of", "error_of", "status_of"]
 
 DETAILS_KEY = "grpc-status-details-bin"
+
+# What a client's core says of a call that it aborts because it was told to inject a fault.
+_INJECTED = "Fault injected"
+_FAULT = "FAULT_INJECTED"
 DOMAIN = "bank"
 
 M = TypeVar("M", bound=Message)
@@ -124,7 +128,8 @@ def status_of(error: BaseException) -> Status:
 def error_of(failure: Failure) -> Error:
     """Makes the error that the peer raised, of any server that speaks gRPC.
 
-    A status without an `ErrorInfo` takes the name of its code as its reason.
+    A status without an `ErrorInfo` takes the name of its code as its reason; an injected fault is
+    `FAULT_INJECTED`.
     """
     status = _details_of(failure)
     info = _detail(status, ErrorInfo)
@@ -135,7 +140,7 @@ def error_of(failure: Failure) -> Error:
 def _error_of(failure: Failure, status: Status, info: ErrorInfo | None) -> Error:
     code = failure.code()
     text = failure.details() or ""
-    reason = info.reason if info else code.name
+    reason = info.reason if info else _FAULT if text == _INJECTED else code.name
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         bad = _detail(status, BadRequest) or BadRequest()
         return InvalidArgument(

@@ -147,14 +147,17 @@ async def test_the_answer_is_otlp_json(story: Story, addresses: Addresses) -> No
         assert isinstance(span["startTimeUnixNano"], str)
 
 
-async def test_services_and_operations_are_listed(story: Story, client: TraceClient) -> None:
+async def test_services_and_operations_are_listed(
+    story: Story, client: TraceClient, addresses: Addresses
+) -> None:
     assert {story.bff, story.transfers, story.notifications} <= set(await client.services())
     operations = await client.operations(story.bff)
-    assert {(each.name, each.kind) for each in operations} == {
-        ("POST /v1/transfers", "server"),
-        (CREATE, "client"),
-    }
-    assert [each.name for each in await client.operations(story.bff, "client")] == [CREATE]
+    assert {each.name for each in operations} == {"POST /v1/transfers", CREATE}
+    kinds = {(each.name, each.kind) for each in operations}
+    # A Jaeger that keeps its traces in Badger knows operations without their kinds.
+    if addresses.embedded or {kind for _, kind in kinds} != {"internal"}:
+        assert kinds == {("POST /v1/transfers", "server"), (CREATE, "client")}
+        assert [each.name for each in await client.operations(story.bff, "client")] == [CREATE]
     assert await client.operations("nobody") == []
 
 
@@ -219,7 +222,9 @@ async def test_the_older_shape_of_a_trace(story: Story, addresses: Addresses) ->
     }
     process = by_kind["consumer"]
     references: Sequence[dict[str, str]] = process["references"]
-    assert "CHILD_OF" in {reference["refType"] for reference in references}
+    # In this shape a parent that is a link too is one reference: Jaeger then says FOLLOWS_FROM.
+    kinds = {reference["refType"] for reference in references}
+    assert "CHILD_OF" in kinds or (not addresses.embedded and kinds == {"FOLLOWS_FROM"})
     assert {reference["spanID"] for reference in references} == {by_kind["producer"]["spanID"]}
     assert isinstance(process["startTime"], int)
     assert trace["processes"][process["processID"]]["serviceName"] == story.notifications

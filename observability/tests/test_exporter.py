@@ -6,7 +6,8 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -65,11 +66,37 @@ def collector() -> Iterator[Collector]:
     server.server_close()
 
 
-@pytest.fixture
-def black_hole() -> Iterator[str]:
+@contextmanager
+def refusing() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    yield url
+
+
+@contextmanager
+def silent() -> Iterator[str]:
     """An address that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """An address from which no packet comes back: its queue of connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    with silent() as url:
+        yield url
         tracing.shutdown()
 
 
@@ -90,17 +117,19 @@ def test_what_waits_is_sent_at_shutdown(collector: Collector) -> None:
     assert [span["name"] for span in collector.spans] == ["last words"]
 
 
-def test_a_dead_collector_costs_nothing_but_spans_which_are_counted() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    tracing.configure(service="test", otlp_url=url, capacity=100)
-    for _ in range(5_000):
-        tracing.start_span("work").end()
-    figures = tracing.figures()
-    assert figures.exported == 0
-    assert figures.dropped + figures.queued == 5_000
-    assert figures.queued <= 1_200
-    tracing.shutdown()
+@pytest.mark.parametrize("hole", [refusing, silent, deaf])
+def test_a_collector_that_takes_nothing_costs_nothing_but_spans_which_are_counted(
+    hole: Callable[[], AbstractContextManager[str]],
+) -> None:
+    with hole() as url:
+        tracing.configure(service="test", otlp_url=url, capacity=100)
+        for _ in range(5_000):
+            tracing.start_span("work").end()
+        figures = tracing.figures()
+        assert figures.exported == 0
+        assert figures.dropped + figures.queued == 5_000
+        assert figures.queued <= 1_200
+        tracing.shutdown(0.05)
 
 
 def test_a_collector_that_never_answers_does_not_delay_the_exit(black_hole: str) -> None:

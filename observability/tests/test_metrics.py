@@ -90,7 +90,7 @@ def test_all_instruments_are_rendered_with_the_target() -> None:
     assert 'target_info{service_name="transfers",service_version="1"' in text
     labels = 'rpc_method="a/b",rpc_status_code="OK",mesh_caller="bff"'
     assert f"rpc_server_call_duration_seconds_count{{{labels}}}" in text
-    assert "mesh_spans_dropped_total 0" in text
+    assert "mesh_spans_dropped_total " in text
     assert "process_resident_memory_bytes" in text
     names = [instrument.name for instrument in metrics.INSTRUMENTS]
     assert len(names) == len(set(names))

@@ -173,7 +173,13 @@ async def test_every_client_has_what_it_should(bank: Bank) -> None:
 async def test_a_healthy_bank_passes_every_check(bank: Bank) -> None:
     found = await read(bank, "check")
 
-    assert {each["group"] for each in found} == {"install", "mesh", "events", "bank"}
+    assert {each["group"] for each in found} == {
+        "install",
+        "mesh",
+        "events",
+        "telemetry",
+        "bank",
+    }
     assert {each["check"] for each in found} >= {
         "xds-protos",
         "addresses",
@@ -188,6 +194,9 @@ async def test_a_healthy_bank_passes_every_check(bank: Bank) -> None:
         "projections",
         "outbox",
         "dead letters",
+        "trace store",
+        "spans",
+        "log lines",
         "ledger",
     }
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs/sight.md").read_text(), re.MULTILINE)

@@ -7,6 +7,8 @@ import pytest
 
 from mesh.clock import from_us, now_us
 from mesh.db import Database, UnitOfWork, sql
+from mesh.errors import Transient
+from mesh.events import Dead
 from mesh.events.envelope import describe, seal
 from mesh.events.jetstream import Jetstream
 from mesh.events.loops import EventLoops
@@ -14,6 +16,7 @@ from mesh.events.relay import Relay
 from mesh.events.stream import StreamSettings, create_stream, put
 from mesh.testing.waiting import eventually
 from observability import tracing
+from observability.sampling import Sampler, Strategy
 from observability.spans import RecordedSpan
 
 from .contract import OrderPaid, OrderPlaced
@@ -24,7 +27,8 @@ from .shop import GREETING, ORDERS, place
 def spans(monkeypatch: pytest.MonkeyPatch) -> list[RecordedSpan]:
     """All spans that have ended."""
     ended: list[RecordedSpan] = []
-    pipeline = SimpleNamespace(exporter=object(), offer=ended.append, bound=1 << 56)
+    sampler = Sampler(Strategy(1))
+    pipeline = SimpleNamespace(exporter=object(), offer=ended.append, sampler=sampler)
     monkeypatch.setattr(tracing, "_pipeline", pipeline)
     return ended
 
@@ -129,3 +133,34 @@ async def test_what_a_handler_tells_is_sent_by_a_child_of_its_span(
     _, told = named(spans, "send ")
     (processed,) = named(spans, "process ")
     assert (told.trace_id, told.parent_id) == (processed.trace_id, processed.span_id)
+
+
+async def test_each_try_has_its_span_and_its_number_and_giving_up_has_one_too(
+    database: Database, jetstream: Jetstream, spans: list[RecordedSpan]
+) -> None:
+    tries = 0
+
+    async def answer(work: UnitOfWork, event: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise Transient("AWAY", "It is away.") if tries < 3 else Dead("BROKEN", "It is broken.")
+
+    reaction = dataclasses.replace(GREETING, on={OrderPlaced: answer})
+    loops = EventLoops(database, jetstream, "shop", [], [reaction])
+    await loops.start()
+    with tracing.span("request"):
+        await database.transact(place, "a", 1)
+    await eventually(lambda: len(named(spans, "park ")) == 1)
+    await loops.stop()
+
+    (sent,) = named(spans, "send ")
+    processed, (parked,) = named(spans, "process "), named(spans, "park ")
+    assert [span.attributes["mesh.messaging.attempt"] for span in processed] == [1, 2, 3]
+    assert [span.attributes["error.type"] for span in processed] == [
+        "Transient",
+        "Transient",
+        "Dead",
+    ]
+    for span in (*processed, parked):
+        assert (span.trace_id, span.parent_id) == (sent.trace_id, sent.span_id)
+    assert parked.attributes["messaging.consumer.group.name"] == "shop-greeting"

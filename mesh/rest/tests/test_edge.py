@@ -9,6 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from google.protobuf.message import Message
+from opentelemetry import baggage, trace
 
 from bank.transfers.v1 import transfers_pb2 as pb
 from mesh import errors
@@ -261,6 +262,23 @@ async def test_a_trace_from_outside_is_not_continued(http: httpx.AsyncClient) ->
     answer = await http.post("/v1/transfers", json=BODY, headers=headers)
 
     assert theirs not in answer.headers["traceresponse"]
+
+
+async def test_baggage_from_outside_goes_nowhere(
+    http: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    carried: list[object] = []
+
+    def answer(request: Any) -> Message:
+        span = trace.get_current_span().get_span_context()
+        carried.extend((dict(baggage.get_all()), dict(span.trace_state)))
+        return pb.CreateTransferResponse()
+
+    upstream.answer = answer
+    outside = {"baggage": "role=admin", "tracestate": "a=b"}
+    await http.post("/v1/transfers", json=BODY, headers={**HEADERS, **outside})
+
+    assert carried == [{}, {}]
 
 
 async def test_a_command_gives_a_token_and_a_read_takes_it(

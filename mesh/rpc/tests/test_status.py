@@ -156,3 +156,19 @@ def test_details_that_cannot_be_read_are_left_out(garbage: bytes) -> None:
     for details in (garbage, Status(code=5, details=[broken]).SerializeToString()):
         error = error_of(Failure(grpc.StatusCode.NOT_FOUND, "gone", ((DETAILS_KEY, details),)))
         assert (type(error), error.reason) == (errors.NotFound, "NOT_FOUND")
+
+
+async def test_an_injected_fault_is_named() -> None:
+    class Injected:
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAVAILABLE
+
+        def details(self) -> str:
+            return "Fault injected"
+
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+    error = error_of(Injected())
+
+    assert (type(error), error.reason) == (errors.Transient, "FAULT_INJECTED")
