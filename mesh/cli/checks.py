@@ -70,7 +70,9 @@ def _found(group: Mapping[str, Examination]) -> list[Finding]:
 
 def _addresses(running: Running) -> str:
     """Whether somebody listens wherever others are told to go."""
-    known = asdict(running.endpoints)
+    planes = running.endpoints.control_planes
+    known = {name: url for name, url in asdict(running.endpoints).items() if name != "registry"}
+    known |= {f"control plane {number}": url for number, url in enumerate(planes, 1) if planes[1:]}
     for name, url in known.items():
         host, _, port = url.rpartition("://")[2].rpartition(":")
         try:
