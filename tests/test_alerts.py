@@ -35,7 +35,7 @@ PAGES = [
 NAME = re.compile(r"\b(?:bank|mesh|rpc|http|db|messaging|process|target)_[a-z0-9_]+\b")
 # Labels of Prometheus and of the scrape, and tables that pages tell to look into.
 LABELS = {"service_version"}
-FILES = {"mesh_database_url", "mesh_nats_url"}
+FILES = {"mesh_database_url", "mesh_nats_url", "mesh_xds_nats_url"}
 
 
 def family(instrument: Any) -> set[str]:

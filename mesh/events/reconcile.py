@@ -34,6 +34,8 @@ _EVENT = sql(
     "SELECT event_id, subject, type, key, version, headers, payload, created_at_us FROM outbox"
     " WHERE id = :id"
 )
+# Events that the service has not sent may stand between its own: they are no reason to miss those.
+_OTHERS: Final = 1_000
 _NOTHING: Final = {"first_seq": 0, "last_seq": 0, "messages": 0}
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ async def reconcile(
         row for row in await database.read(_fetch_sent) if row["type"].rpartition(".")[0] == package
     ]
     finding = Finding(stream, mark.sequence, state["last_seq"])
-    held = await ids_at_end(connection, stream, max(len(sent), 1)) if state["messages"] else {}
+    held = await ids_at_end(connection, stream, len(sent) + _OTHERS) if state["messages"] else {}
     missing = [row for row in sent if row["event_id"] not in held]
     finding = replace(finding, missing=len(missing))
     if problem := _beyond_mending(mark, state, sent, missing):

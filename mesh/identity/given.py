@@ -6,6 +6,7 @@ The files are `cert.pem`, `key.pem` and `bundle.pem`, as `mesh certs issue` writ
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from mesh.identity.workload import WorkloadIdentity
 
@@ -29,6 +30,10 @@ class GivenIdentity(WorkloadIdentity):
         while True:
             await asyncio.sleep(_LOOK_S)
             await self._look()
+            if self.expires_at > datetime.now(UTC):
+                self.problem = ""
+            else:
+                self._complain(f"the certificate has expired, and {self.directory} has no other")
 
     async def _look(self) -> bool:
         kept = await asyncio.to_thread(self._kept)

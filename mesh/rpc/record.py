@@ -154,7 +154,7 @@ class ClientRecord:
                 seconds, self.name, code, self.service, trace_id=trace_id
             )
             span.set_attribute(semconv.RPC_STATUS_CODE, code)
-            tracing.fail(span, _reason(failure))
+            tracing.fail(span, _reason(failure), "; ".join(getattr(failure, "__notes__", ())))
         span.end()
 
 

@@ -158,7 +158,12 @@ def _error_of(failure: Failure, status: Status, info: ErrorInfo | None) -> Error
     kind = _PLAIN.get(code)
     if kind is None:
         return PeerFailed(reason, f"The peer failed with {code.name}.")
-    return kind(reason, text)
+    error = kind(reason, text)
+    if info is None and kind is Transient:
+        # The core tells of addresses and handshakes, which is for operators: the span has it.
+        error = Transient(reason, "The service cannot be reached.")
+        error.add_note(text)
+    return error
 
 
 def _pause_of(status: Status) -> float:
