@@ -52,7 +52,9 @@ class Duties:
     ) -> None:
         self._database = database
         self._database_url = settings.database_url
-        self._jetstream = Jetstream(settings.nats_url, service=service.name)
+        self._jetstream = Jetstream(
+            settings.nats_url, service=service.name, roots=settings.trust_bundle_file
+        )
         self._events = EventLoops(
             database,
             self._jetstream,

@@ -63,15 +63,17 @@ def test_a_part_finds_its_secrets_where_its_settings_look(
     settings = Settings(service="pix", _secrets_dir=secrets / "pix")  # type: ignore[call-arg]
 
     assert re.fullmatch(r"postgresql://pix:\S{32}@postgres:5432/pix", settings.database_url)
-    assert re.fullmatch(r"nats://pix:\S{32}@nats:4222", settings.nats_url)
+    assert re.fullmatch(r"tls://pix:\S{32}@nats:4222", settings.nats_url)
     assert not (secrets / "bff" / "mesh_database_url").exists()
     assert not list((secrets / "control-plane").rglob("root*"))
 
 
 def test_secrets_stay_as_they_are_but_for_the_tokens(secrets: Path) -> None:
+    anew = {"join.token", "cert.pem", "key.pem"}
+
     def read() -> dict[Path, bytes]:
         files = [file for file in secrets.rglob("*") if file.is_file()]
-        return {file: file.read_bytes() for file in files if file.name != "join.token"}
+        return {file: file.read_bytes() for file in files if file.name not in anew}
 
     before = read()
     make(secrets)
@@ -86,7 +88,7 @@ async def test_a_control_plane_issues_by_secrets_that_it_may_only_read(
     before = sorted(given.rglob("*"))
     monkeypatch.delenv("MESH_XDS_NATS_URL", raising=False)
     told = ControlPlaneSettings(_secrets_dir=given)  # type: ignore[call-arg]
-    assert re.fullmatch(r"nats://control-plane:\S{32}@nats:4222", told.nats_url)
+    assert re.fullmatch(r"tls://control-plane:\S{32}@nats:4222", told.nats_url)
     # Whoever is root may write anywhere.
     monkeypatch.setattr(os, "access", lambda path, mode: given not in Path(path).parents)
     plane = ControlPlane(
@@ -195,7 +197,8 @@ def nats_cluster(
             folder = tmp_path / f"nats-{number + 1}"
             folder.mkdir()
             (folder / "secrets").symlink_to(secrets / "nats")
-            own = text.replace("0.0.0.0:4222", f"127.0.0.1:{clients[number]}")
+            own = text.replace("/etc/nats", str(folder))
+            own = own.replace("0.0.0.0:4222", f"127.0.0.1:{clients[number]}")
             own = own.replace("0.0.0.0:8222", f"127.0.0.1:{pages[number]}")
             own = own.replace("0.0.0.0:6222", f"127.0.0.1:{routes[number]}")
             (folder / "nats.conf").write_text(own.replace("/data", str(folder / "data")))
@@ -222,7 +225,8 @@ async def test_a_stream_is_kept_by_three_nodes_and_outlives_one(
 ) -> None:
     settings = Settings(service="users", stream_replicas=3)
     word = (secrets / "nats" / "users.password").read_text()
-    jetstream = Jetstream(f"nats://users:{word}@127.0.0.1:{nats_cluster[0][0]}", service="users")
+    url = f"tls://users:{word}@127.0.0.1:{nats_cluster[0][0]}"
+    jetstream = Jetstream(url, service="users", roots=secrets / "users" / "bundle.pem")
     await jetstream.start()
     try:
         connection = await jetstream.connection()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import importlib
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from mesh.events.jetstream import Connection
 
-__all__ = ["Desk", "actor", "with_nats"]
+__all__ = ["Desk", "actor", "quiet_asyncio", "with_nats"]
 
 T = TypeVar("T")
 
@@ -107,11 +108,23 @@ def with_nats(running: Running, use: Callable[[Connection], Awaitable[T]]) -> T:
     return asyncio.run(_with_nats(running, use))
 
 
+def quiet_asyncio() -> None:
+    """Has asyncio not warn of the way in which nats-py goes over to TLS, which does no harm."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
 async def _with_nats(running: Running, use: Callable[[Connection], Awaitable[T]]) -> T:
+    from mesh.cli.control import OPERATOR, operator_identity
     from mesh.errors import Transient
     from mesh.events.jetstream import ApiError, Jetstream
+    from mesh.supervisor.nats import nats_url
 
-    jetstream = Jetstream(running.endpoints.nats, service="operator")
+    quiet_asyncio()
+    jetstream = Jetstream(
+        nats_url(running.data, running.endpoints.nats, OPERATOR),
+        service=OPERATOR,
+        roots=operator_identity(running).roots,
+    )
     await jetstream.start()
     try:
         async with asyncio.timeout(PATIENCE_S):

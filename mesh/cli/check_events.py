@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,11 +137,17 @@ class _Broker:
 @cache
 def _broker(running: Running) -> _Broker:
     """Asks the broker. Raises Problem when it does not answer."""
-    return asyncio.run(_listed(running.endpoints.nats))
+    return asyncio.run(_listed(running))
 
 
-async def _listed(url: str) -> _Broker:
+async def _listed(running: Running) -> _Broker:
     import nats
+
+    from mesh.cli.asking import quiet_asyncio
+    from mesh.cli.control import OPERATOR, operator_identity
+    from mesh.supervisor.nats import nats_url
+
+    url = running.endpoints.nats
 
     async def ask(subject: str, key: str) -> list[dict[str, Any]]:
         answer = await client.request(f"$JS.API.{subject}", b"{}", timeout=PATIENCE_S)
@@ -150,9 +157,15 @@ async def _listed(url: str) -> _Broker:
     async def silent(error: Exception) -> None:
         """What goes wrong is raised where it is asked for."""
 
+    quiet_asyncio()
     try:
         client = await nats.connect(
-            url, connect_timeout=PATIENCE_S, allow_reconnect=False, error_cb=silent
+            nats_url(running.data, url, OPERATOR),
+            tls=ssl.create_default_context(cafile=operator_identity(running).roots),
+            inbox_prefix=f"_INBOX_{OPERATOR}",
+            connect_timeout=PATIENCE_S,
+            allow_reconnect=False,
+            error_cb=silent,
         )
     except (OSError, nats.errors.Error) as error:
         why = f"{url}: {error or type(error).__name__}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -178,6 +180,10 @@ def _register_mending(events: typer.Typer, project: Project) -> None:
         desk = Desk(project)
         request = pb.ReconcileStreamsRequest(dry_run=check, accept_loss=accept_loss)
         answer = desk.ask(service, "ReconcileStreams", request)
+        empty = [each.stream for each in answer.streams if each.must_be_removed]
+        if empty and not check:
+            with_nats(desk.running, partial(_remove, empty))
+            answer = desk.ask(service, "ReconcileStreams", request)
         columns = ("STREAM", "EXPECTED", "FOUND", "MISSING", "RESTORED", "")
         rows = [
             (
@@ -195,6 +201,14 @@ def _register_mending(events: typer.Typer, project: Project) -> None:
             each.missing == each.restored and not each.problem for each in answer.streams
         )
         raise typer.Exit(0 if is_whole else 1)
+
+
+async def _remove(streams: Sequence[str], connection: Connection) -> None:
+    """Removes those of the streams that are still empty."""
+    for stream in streams:
+        found = await connection.api(f"STREAM.INFO.{stream}")
+        if not found["state"]["messages"]:
+            await connection.api(f"STREAM.DELETE.{stream}")
 
 
 def _register_steering(events: typer.Typer, project: Project) -> None:

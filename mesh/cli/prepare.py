@@ -10,7 +10,8 @@ control-plane/          what the control plane issues with: all of the authority
 SERVICE/                join.token, bundle.pem, mesh_nats_url, mesh_database_url, and master.key,
                         for what a service keeps sealed: whoever loses it loses that
 postgres/               the administrator's password, and SERVICE.password for each role
-nats/users.conf         who may connect, for `include`
+nats/                   users.conf, who may do what, for `include`; cert.pem and key.pem, issued
+                        anew each time; USER.password
 grafana/admin.password
 
 What is there stays as it is, but for the join tokens, which are minted anew each time.
@@ -27,6 +28,9 @@ import typer
 
 from mesh.cli.migrate import DATABASE_URL, with_database
 from mesh.identity.directory import write_private
+from mesh.supervisor.files import password
+from mesh.supervisor.nats import prepare_nats
+from mesh.supervisor.ports import LOOPBACK
 from mesh.supervisor.project import Project
 
 __all__ = ["prepare", "register"]
@@ -34,7 +38,6 @@ __all__ = ["prepare", "register"]
 # Read by images that run as somebody else: their folder is what keeps others out.
 _FOR_IMAGES = 0o644
 _CONTROL_PLANE = "control-plane"
-_PASSWORD_BYTES = 24
 _MASTER_KEY_BYTES = 48
 
 
@@ -70,12 +73,10 @@ def prepare(
 
     authority = Authority.open(authority_directory(root))
     _keep_authority(root, out)
-    connecting = (*project.services, _CONTROL_PLANE)
-    passwords = {name: _password(out / "nats" / f"{name}.password") for name in connecting}
-    users = [f'  {{user: {name}, password: "{word}"}}' for name, word in passwords.items()]
-    conf = "\n".join(["users: [", *users, "]", ""])
-    _write(out / "nats" / "users.conf", conf.encode(), _FOR_IMAGES)
-    urls = {name: f"nats://{name}:{word}@{nats}".encode() for name, word in passwords.items()}
+    host = nats.rpartition(":")[0]
+    names = (host, *(f"{host}-{number}" for number in range(1, 4)), "localhost", LOOPBACK)
+    passwords = prepare_nats(project, out / "nats", authority_directory(root), names)
+    urls = {name: f"tls://{name}:{word}@{nats}".encode() for name, word in passwords.items()}
     _write(out / _CONTROL_PLANE / "mesh_xds_nats_url", urls[_CONTROL_PLANE])
     for name in project.services:
         folder = out / name
@@ -107,10 +108,9 @@ def _master_key(path: Path) -> None:
 
 
 def _password(path: Path) -> str:
-    """Reads a password, and makes it up first if there is none."""
-    if not path.exists():
-        _write(path, secrets.token_urlsafe(_PASSWORD_BYTES).encode(), _FOR_IMAGES)
-    return path.read_text()
+    word = password(path)
+    path.chmod(_FOR_IMAGES)
+    return word
 
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:

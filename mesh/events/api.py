@@ -196,6 +196,7 @@ class EventsApi(EventsServiceServicer, BackfillServiceServicer):
                     missing=each.missing,
                     restored=each.restored,
                     problem=each.problem,
+                    must_be_removed=each.must_be_removed,
                 )
                 for each in found
             ]

@@ -16,6 +16,7 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import nats.errors
@@ -202,20 +203,24 @@ class Connection:
 
 
 class Jetstream:
-    """Keeps a connection to NATS for a process; starting it never waits for the server."""
+    """Keeps a connection to NATS for a process; starting it never waits for the server.
+
+    `service` names it, and its inbox. A server whose URL begins with `tls` must have a certificate
+    by one of `roots`, a file in PEM; by the system's own, where there is none.
+    """
 
     def __init__(
         self,
         url: str,
         *,
         service: str,
-        tls: ssl.SSLContext | None = None,
+        roots: Path | None = None,
         ping_every_s: float = 4.0,
         ping_timeout_s: float = 8.0,
     ) -> None:
         self._url = url
         self._service = service
-        self._tls = tls
+        self._roots = roots
         self._ping_every_s = ping_every_s
         self._ping_timeout_s = ping_timeout_s
         self._current: asyncio.Future[Connection] | None = None
@@ -286,7 +291,10 @@ class Jetstream:
         async def on_error(error: Exception) -> None:
             logger.debug("nats: %s", error)
 
-        options: dict[str, Any] = {"tls": self._tls} if self._tls else {}
+        options: dict[str, Any] = {}
+        if self._url.startswith("tls:"):
+            # Read each time: roots follow one another.
+            options["tls"] = await asyncio.to_thread(ssl.create_default_context, cafile=self._roots)
         client: Any = LeanClient()
         connection = Connection(client, f"_INBOX_{self._service}.{new_id()}")
         try:

@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 class Finding:
     """What was found of a stream: where it should end, where it did, and what it lacks.
 
-    `problem` says what sending cannot mend; empty when nothing.
+    `problem` says what sending cannot mend; empty when nothing. `must_be_removed` says that it is
+    empty, and has to be made anew for its events to have the places that they had.
     """
 
     stream: str
@@ -54,6 +55,7 @@ class Finding:
     missing: int = 0
     restored: int = 0
     problem: str = ""
+    must_be_removed: bool = False
 
 
 async def reconcile(
@@ -91,7 +93,9 @@ async def reconcile(
         return replace(finding, problem=problem)
     if missing and not dry_run:
         first = mark.sequence - len(missing) + 1
-        await _make_room(connection, kind, settings, state, first)
+        if state["last_seq"] != first - 1 and not await _is_gone(connection, stream):
+            return replace(finding, must_be_removed=True)
+        await create_stream(connection, kind, settings, first=first)
         await _send(connection, database, missing)
         logger.warning("%d events were sent to %s again", len(missing), stream)
         finding = replace(finding, restored=len(missing))
@@ -124,22 +128,14 @@ def _beyond_mending(
     return ""
 
 
-async def _make_room(
-    connection: Connection,
-    kind: EventType,
-    settings: StreamSettings,
-    state: dict[str, int],
-    first: int,
-) -> None:
-    """Has the next event of the stream take the place that it had."""
-    if state["last_seq"] != first - 1:
-        # Only an empty stream comes here: where its next event would be cannot be changed.
-        try:
-            await connection.api(f"STREAM.DELETE.{kind.stream}")
-        except ApiError as error:
-            if error.code != ApiError.STREAM_NOT_FOUND:
-                raise
-    await create_stream(connection, kind, settings, first=first)
+async def _is_gone(connection: Connection, stream: str) -> bool:
+    try:
+        await connection.api(f"STREAM.INFO.{stream}")
+    except ApiError as error:
+        if error.code != ApiError.STREAM_NOT_FOUND:
+            raise
+        return True
+    return False
 
 
 async def _send(connection: Connection, database: Database, missing: Sequence[Row]) -> None:

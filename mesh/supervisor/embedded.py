@@ -21,8 +21,8 @@ from mesh.supervisor.dashboard import Dashboard
 from mesh.supervisor.endpoints import Endpoints
 from mesh.supervisor.files import write_private
 from mesh.supervisor.logs import LogFollower
-from mesh.supervisor.nats import nats_program
-from mesh.supervisor.platform import control_program, traces_program
+from mesh.supervisor.nats import nats_program, prepare_nats
+from mesh.supervisor.platform import control_data, control_program, traces_program
 from mesh.supervisor.ports import LOOPBACK, Ports, must_be_free
 from mesh.supervisor.postgres import Cluster
 from mesh.supervisor.problem import NOT_RUNNING, USAGE, Problem
@@ -77,6 +77,7 @@ class Embedded:
         try:
             await self._find_traces()
             must_be_free(self._ports_to_take())
+            await asyncio.to_thread(self._prepare)
             await self._serve()
             self._follower.start()
             platform = [nats_program(self.data, self.ports.nats)]
@@ -216,6 +217,12 @@ class Embedded:
         from observability.client import jaeger_answers
 
         self.uses_jaeger = await asyncio.to_thread(jaeger_answers, self.endpoints.traces)
+
+    def _prepare(self) -> None:
+        from mesh.identity.join import authority_directory
+
+        authority = authority_directory(control_data(self.data))
+        prepare_nats(self.project, self.data / "nats", authority, ("localhost", LOOPBACK))
 
     def _ports_to_take(self) -> dict[str, int]:
         taken = {"traces", "otlp"} if self.uses_jaeger else set()

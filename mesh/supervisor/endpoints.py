@@ -32,8 +32,8 @@ class Endpoints:
             dashboard=f"http://{LOOPBACK}:{ports.dashboard}",
             traces=f"http://{LOOPBACK}:{ports.traces}",
             otlp=f"http://{LOOPBACK}:{ports.otlp}",
-            nats=f"nats://{LOOPBACK}:{ports.nats}",
-            # The control plane's certificate names the host, not its address.
+            # Certificates name the host, not its address.
+            nats=f"tls://localhost:{ports.nats}",
             xds=f"localhost:{ports.xds}",
             identity=f"localhost:{ports.identity}",
             registry=",".join(f"localhost:{port}" for port in replicas),

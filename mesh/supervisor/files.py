@@ -1,12 +1,15 @@
-"""The supervisor's own files."""
+"""Files that only their owner may read."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_private"]
+__all__ = ["password", "write_private"]
+
+_PASSWORD_BYTES = 24
 
 
 def write_private(path: Path, text: str) -> None:
@@ -19,3 +22,11 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def password(path: Path) -> str:
+    """Reads a password, and makes it up first if there is none."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, secrets.token_urlsafe(_PASSWORD_BYTES))
+    return path.read_text()

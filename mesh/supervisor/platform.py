@@ -64,6 +64,8 @@ def control_program(root: Path, data: Path, ports: Ports, endpoints: Endpoints) 
     """
 
     def launch(id: str) -> Launch:
+        from mesh.supervisor.nats import nats_url
+
         admin, number = free_port(), int(id.rpartition("-")[2])
         own = endpoints.control_planes[number - 1].replace("localhost", LOOPBACK)
         shared = {"MESH_XDS_SHARED_LISTEN": f"{LOOPBACK}:{ports.xds}"} if endpoints.registry else {}
@@ -75,7 +77,7 @@ def control_program(root: Path, data: Path, ports: Ports, endpoints: Endpoints) 
             MESH_XDS_LISTEN=own,
             MESH_XDS_IDENTITY_LISTEN=f"{LOOPBACK}:{ports.identity}",
             MESH_XDS_ADMIN_LISTEN=f"{LOOPBACK}:{admin}",
-            MESH_XDS_NATS_URL=f"nats://{LOOPBACK}:{ports.nats}",
+            MESH_XDS_NATS_URL=nats_url(data, endpoints.nats, "control-plane"),
             **shared,
         )
         return Launch(

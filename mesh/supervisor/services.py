@@ -9,6 +9,7 @@ from pathlib import Path
 from mesh.supervisor.endpoints import Endpoints
 from mesh.supervisor.files import write_private
 from mesh.supervisor.health import http_ready
+from mesh.supervisor.nats import nats_url
 from mesh.supervisor.platform import child_environment, control_data
 from mesh.supervisor.ports import LOOPBACK, free_port
 from mesh.supervisor.process import Launch, Program
@@ -49,7 +50,7 @@ def service_program(
             "MESH_CONTROL_PLANE": endpoints.xds,
             "MESH_REGISTRY": endpoints.registry,
             "MESH_IDENTITY": endpoints.identity,
-            "MESH_NATS_URL": endpoints.nats,
+            "MESH_NATS_URL": nats_url(data, endpoints.nats, name),
             "MESH_OTLP_URL": endpoints.otlp,
             "MESH_TRACE_PAGE": f"{endpoints.traces}/trace/{{trace_id}}",
             # Nobody but this machine reaches them, and `stat` and `mesh diff` read them.

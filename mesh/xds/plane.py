@@ -76,6 +76,7 @@ class ControlPlane:
             self.measurements,
             settings.data_dir / "policy.json",
             settings.nats_url,
+            authority_directory(settings.authority_data_dir) / "bundle.pem",
         )
         self._store = Store(settings.data_dir / "catalogue.json")
         self._servers: list[grpc.aio.Server] = []

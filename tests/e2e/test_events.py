@@ -14,6 +14,7 @@ import pytest
 from mesh.events.envelope import seal
 from mesh.events.jetstream import Jetstream
 from mesh.events.view import MASK
+from mesh.supervisor.nats import nats_url
 
 from .bank import ROOT, Bank, a_customer, brl, command, environment, eventually
 
@@ -122,7 +123,9 @@ async def test_a_dead_letter_is_shown_mended_and_applied_by_the_command(
     key = str(uuid4())
     # Nothing but a reaction hears it: a projection would stand still until it is mended.
     envelope = seal(PixReceived(deposit_id=key), source="pix")
-    jetstream = Jetstream(str(bank.status["endpoints"]["nats"]), service="test")
+    url = nats_url(bank.data, bank.status["endpoints"]["nats"], "pix")
+    roots = bank.data / "control-plane" / "authority" / "bundle.pem"
+    jetstream = Jetstream(url, service="pix", roots=roots)
     await jetstream.start()
     try:
         connection = await jetstream.connection()

@@ -42,6 +42,11 @@ async def is_noticed(shop: Shop, words: str) -> bool:
     return words in answer.outbox.problem
 
 
+async def forget(work: UnitOfWork) -> None:
+    """Has the outbox forget what was sent first."""
+    await work.execute(sql("DELETE FROM outbox WHERE id <= 4"))
+
+
 async def places(jetstream: Jetstream) -> list[tuple[str, str, int]]:
     return await ids_in(await jetstream.connection())
 
@@ -101,9 +106,6 @@ async def test_a_stream_that_is_gone_is_made_anew_with_all_that_the_outbox_has(
 async def test_events_that_the_outbox_has_forgotten_keep_their_places_when_a_stream_is_made_anew(
     database: Database, jetstream: Jetstream
 ) -> None:
-    async def forget(work: UnitOfWork) -> None:
-        await work.execute(sql("DELETE FROM outbox WHERE id <= 4"))
-
     async with a_shop(database, jetstream, [GREETING]) as shop:
         await database.transact(place, "a", *range(1, 11))
         await eventually(lambda: has_all(database, 10))
@@ -115,6 +117,27 @@ async def test_events_that_the_outbox_has_forgotten_keep_their_places_when_a_str
         assert (state["first_seq"], state["last_seq"]) == (5, 10)
         await database.transact(place, "a", 11)
         await eventually(lambda: has_all(database, 11))
+
+
+async def test_an_empty_stream_whose_places_are_wrong_is_removed_by_an_operator_first(
+    database: Database, jetstream: Jetstream
+) -> None:
+    async with a_shop(database, jetstream, [GREETING]) as shop:
+        await database.transact(place, "a", *range(1, 11))
+        await eventually(lambda: has_all(database, 10))
+        await database.transact(forget)
+        before = (await places(jetstream))[4:]
+        connection: Any = await jetstream.connection()
+        config = (await connection.api("STREAM.INFO.ORDERS"))["config"]
+        await connection.api("STREAM.DELETE.ORDERS")
+        await connection.api("STREAM.CREATE.ORDERS", config)
+
+        state = await reconcile(shop)
+        assert (state.must_be_removed, state.missing, state.restored) == (True, 6, 0)
+        await connection.api("STREAM.DELETE.ORDERS")
+        state = await reconcile(shop)
+        assert (state.must_be_removed, state.restored) == (False, 6)
+        assert await places(jetstream) == before
 
 
 async def test_what_sending_cannot_mend_is_told_and_left_alone_until_a_person_accepts_it(

@@ -17,6 +17,7 @@ import pytest
 
 from mesh.cli.control import control_plane
 from mesh.supervisor.embedded import Embedded
+from mesh.supervisor.nats import nats_url
 from mesh.supervisor.ports import LOOPBACK, Ports
 from mesh.supervisor.problem import Problem
 from mesh.supervisor.process import State
@@ -115,12 +116,13 @@ async def test_all_is_ready_and_the_status_says_where(up: Embedded, data: Path) 
     assert [each["name"] for each in status["platform"]] == ["nats", "traces", "control-plane"]
 
 
-async def test_a_service_is_told_its_settings_and_given_its_token(up: Embedded) -> None:
+async def test_a_service_is_told_its_settings_and_given_its_token(up: Embedded, data: Path) -> None:
     told = json.loads(up.instances["quiet"][0].log.read_text())
 
     assert told["MESH_SERVICE"] == "quiet"
     assert told["MESH_INSTANCE_ID"] == "quiet-1"
-    assert told["MESH_NATS_URL"] == up.endpoints.nats
+    assert told["MESH_NATS_URL"] == nats_url(data, up.endpoints.nats, "quiet")
+    assert stat.S_IMODE(os.stat(data / "nats" / "quiet.password").st_mode) == 0o600
     assert told["token"].count(".") == 2
     assert stat.S_IMODE(os.stat(told["MESH_JOIN_TOKEN_FILE"]).st_mode) == 0o600
 

@@ -26,13 +26,20 @@ _log = logging.getLogger(__name__)
 class Policies:
     """`await start()`, then `await run()`, which never ends by itself, then `await stop()`.
 
-    Without a NATS URL the policy and its history are kept in `path` alone.
+    Without a NATS URL the policy and its history are kept in `path` alone; `roots` are a file, by
+    which NATS is known.
     """
 
     def __init__(
-        self, publisher: Publisher, loads: Loads, measures: Measures, path: Path, nats_url: str
+        self,
+        publisher: Publisher,
+        loads: Loads,
+        measures: Measures,
+        path: Path,
+        nats_url: str,
+        roots: Path | None = None,
     ) -> None:
-        self._jetstream = Jetstream(nats_url, service=_NAME) if nats_url else None
+        self._jetstream = Jetstream(nats_url, service=_NAME, roots=roots) if nats_url else None
         self.book = Book(
             path,
             Bucket(self._jetstream) if self._jetstream else None,

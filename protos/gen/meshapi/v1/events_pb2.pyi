@@ -760,6 +760,7 @@ class StreamState(message.Message):
     MISSING_FIELD_NUMBER: builtins.int
     RESTORED_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
+    MUST_BE_REMOVED_FIELD_NUMBER: builtins.int
     stream: builtins.str
     """The stream."""
     expected_sequence: builtins.int
@@ -772,6 +773,10 @@ class StreamState(message.Message):
     """How many of them were sent again."""
     problem: builtins.str
     """What cannot be mended by sending; empty when nothing."""
+    must_be_removed: builtins.bool
+    """Whether it is empty, and its next event would not have the place that it had: it is mended when
+    an operator has removed it, which a service may not.
+    """
     def __init__(
         self,
         *,
@@ -781,9 +786,10 @@ class StreamState(message.Message):
         missing: builtins.int = ...,
         restored: builtins.int = ...,
         problem: builtins.str = ...,
+        must_be_removed: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["expected_sequence", b"expected_sequence", "found_sequence", b"found_sequence", "missing", b"missing", "problem", b"problem", "restored", b"restored", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expected_sequence", b"expected_sequence", "found_sequence", b"found_sequence", "missing", b"missing", "must_be_removed", b"must_be_removed", "problem", b"problem", "restored", b"restored", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
