@@ -8,9 +8,9 @@ two are the bank's own: `BANK_ENV` and `BANK_DATA`. A secret need not be a varia
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh.ids import new_id
@@ -115,6 +115,13 @@ class Settings(BaseSettings):
     drain_s: float = Field(default=20.0, ge=0.0)
     # channelz and CSDS (gRFC A14, A40): they show addresses and certificates.
     debug_services: bool = False
+
+    @model_validator(mode="after")
+    def _keeps_to_itself(self) -> Self:
+        if self.is_production and self.nats_url and not self.nats_url.startswith("tls://"):
+            # Its password would be told to whoever listens.
+            raise ValueError("In production NATS is at tls://USER:PASSWORD@HOST:PORT.")
+        return self
 
     @property
     def is_production(self) -> bool:

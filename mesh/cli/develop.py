@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mesh.cli import secrets
 from mesh.cli.output import progress
+from mesh.cli.supply import terms_that_bind
 from mesh.supervisor.problem import Problem
 from mesh.supervisor.project import Project
 
@@ -38,7 +40,7 @@ def register(app: typer.Typer, project: Project) -> None:
 
     @app.command()
     def lint() -> None:
-        """Check style, types, imports, contracts and locks."""
+        """Check style, types, imports, contracts, locks, licences; look for secrets."""
         failed = [name for name, passes in _lints(root).items() if not _passed(name, passes)]
         if failed:
             what = f"lint failed: {', '.join(failed)}"
@@ -110,7 +112,16 @@ def _lints(root: Path) -> dict[str, Callable[[], bool]]:
         "imports": lambda: _run(root, [str(linter), "--no-logo"]) == 0,
         "protos": lambda: _contracts_pass(root),
         "locks": lambda: locks_are_clean(root),
+        "licences": lambda: _none(terms_that_bind(root)),
+        "secrets": lambda: _none(secrets.findings(root)),
     }
+
+
+def _none(found: Iterable[str]) -> bool:
+    lines = list(found)
+    if lines:
+        print("\n".join(lines))
+    return not lines
 
 
 def _contracts_pass(root: Path) -> bool:

@@ -31,6 +31,7 @@ from mesh.cli import (
     schemas,
     shaping,
     stat,
+    supply,
     tap,
     traces,
     traffic,
@@ -62,6 +63,7 @@ FAMILIES = (
     migrate,
     prepare,
     develop,
+    supply,
 )
 
 

@@ -27,6 +27,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANK_ENV", "production")
     monkeypatch.setenv("BANK_DATA", "/var/bank")
     monkeypatch.setenv("MESH_ZONE", "b")
+    monkeypatch.setenv("MESH_NATS_URL", "tls://pix:word@nats:4222")
     settings = Settings(service="pix")
 
     assert settings.is_production
@@ -34,6 +35,11 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.zone == "b"
     # A job of its own migrates in production.
     assert not settings.migrate_at_start
+
+
+def test_a_password_goes_nowhere_in_plain_text_in_production() -> None:
+    with pytest.raises(ValidationError, match="tls://"):
+        Settings(service="pix", env="production", nats_url="nats://pix:word@nats:4222")
 
 
 def test_two_processes_have_two_names() -> None:
