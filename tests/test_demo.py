@@ -55,6 +55,7 @@ async def test_the_demo_proves_every_step_and_leaves_nothing_behind(
     assert left_by(tmp_path) == []
 
 
+@pytest.mark.faults
 async def test_an_interrupted_demo_takes_everything_down(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ __all__ = ["locks_are_clean", "register"]
 
 LOCKS = {"requirements.in": "requirements.lock", "requirements-dev.in": "requirements-dev.lock"}
 # The fault runs have the machine to themselves.
-SIDE_BY_SIDE = ["--numprocesses=2"]
+SIDE_BY_SIDE = ["--numprocesses=3"]
 ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

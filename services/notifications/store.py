@@ -64,13 +64,18 @@ UNSCHEDULE = sql("DELETE FROM scheduled_transfers WHERE transfer_id = :transfer"
 KEEP_MAIL = sql(
     "INSERT INTO mails"
     " (id, message_id, kind, to_address, to_key, subject, body, code, sent_at_us)"
-    " VALUES (:id, :message, :kind, :to, :to_key, :subject, :body, :code, :sent_at)"
+    " SELECT :id, :message, :kind, :to, :to_key, :subject, :body, :code,"
+    " CAST(:sent_at AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM messages JOIN forgotten"
+    " ON forgotten.user_id = messages.user_id WHERE messages.id = :message)"
     " ON CONFLICT (message_id) DO UPDATE SET body = excluded.body, code = excluded.code"
 )
 MAILS_TO = sql("SELECT * FROM mails WHERE to_key = :to_key ORDER BY id DESC LIMIT :size")
 
 FORGET_MAILS = sql(
     "DELETE FROM mails WHERE message_id IN (SELECT id FROM messages WHERE user_id = :user)"
+)
+FORGET_FOR_GOOD = sql(
+    "INSERT INTO forgotten (user_id) VALUES (:user) ON CONFLICT (user_id) DO NOTHING"
 )
 FORGET_MESSAGES = sql("DELETE FROM messages WHERE user_id = :user AND status <> 'pending'")
 
@@ -225,7 +230,10 @@ async def keep_mail(work: UnitOfWork, mail: Mail) -> None:
 
 
 async def forget(work: UnitOfWork, user_id: str) -> None:
-    """Forgets what an erased user was told. What still waits finds nobody, and ends by itself."""
+    """Forgets what an erased user was told. What still waits finds nobody, and ends by itself;
+    what is on its way is not kept any more.
+    """
+    await work.execute(FORGET_FOR_GOOD, user=user_id)
     await work.execute(FORGET_MAILS, user=user_id)
     await work.execute(FORGET_MESSAGES, user=user_id)
     await work.execute(FORGET_PREFERENCES, user=user_id)

@@ -114,3 +114,11 @@ class MemberRow(Table, table=True):
     user_id: str = Field(primary_key=True, sa_type=Text)
     company_id: str = Field(primary_key=True, sa_type=Text)
     role: str = Field(sa_type=Text)
+
+
+class ForgottenRow(Table, table=True):
+    """Who was erased: what was on its way to them is not kept."""
+
+    __tablename__ = "forgotten"
+
+    user_id: str = Field(primary_key=True, sa_type=Text)

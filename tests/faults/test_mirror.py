@@ -13,6 +13,7 @@ from .world import attempts, ready, tally, until, world_in
 pytestmark = pytest.mark.timeout(90)
 
 
+@pytest.mark.faults
 async def test_a_version_gets_copies_of_the_calls_and_no_caller_notices(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world:
         await world.plane()

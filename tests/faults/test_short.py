@@ -14,6 +14,7 @@ from .world import attempts, ends, ready, tally, world_in
 pytestmark = pytest.mark.timeout(90)
 
 
+@pytest.mark.faults
 async def test_no_call_fails_while_instances_and_the_control_plane_are_replaced(
     tmp_path: Path,
 ) -> None:

@@ -82,6 +82,7 @@ async def test_a_change_is_made_seen_listed_and_undone(operator: Operator) -> No
     assert history[0]["reason"] == "back to revision 1"
 
 
+@pytest.mark.faults
 async def test_each_field_has_a_command_of_its_own(operator: Operator) -> None:
     await operator.types("mesh", "mirror", "echo", "--to", "v2", "--percent", "5")
     await operator.types("mesh", "retry", "echo/Get", "--times", "2", "--after", "unavailable")

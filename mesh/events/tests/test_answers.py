@@ -87,6 +87,7 @@ def test_an_answer_is_for_its_events_and_keeps_the_order_of_each_key(
             check(answers, events)
 
 
+@pytest.mark.faults
 async def test_of_a_batch_only_what_was_answered_for_comes_again_or_is_parked(
     database: Database, jetstream: Jetstream
 ) -> None:

@@ -219,6 +219,7 @@ async def test_no_more_is_posted_in_a_second_than_was_asked_for(database: Databa
     assert at[-1] - at[0] >= 0.9 * 7 / 20 - 0.05
 
 
+@pytest.mark.faults
 async def test_a_kill_in_the_middle_of_a_post_loses_nothing(
     tmp_path: Path, database: Database
 ) -> None:

@@ -16,6 +16,7 @@ from mesh.errors import FailedPrecondition, Overloaded, Transient
 from mesh.saga.runner import SagaRunner
 from mesh.testing.waiting import eventually
 from observability import tracing
+from observability.sampling import Sampler, Strategy
 from observability.spans import RecordedSpan
 
 from .journey import Journey, Step, begin, find, journeys, load
@@ -251,7 +252,7 @@ async def test_a_saga_is_part_of_the_trace_that_started_it(
     database: Database, beside: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[RecordedSpan] = []
-    pipeline = SimpleNamespace(exporter=object(), offer=ended.append, bound=1 << 56)
+    pipeline = SimpleNamespace(exporter=object(), offer=ended.append, sampler=Sampler(Strategy()))
     monkeypatch.setattr(tracing, "_pipeline", pipeline)
     stuck = asyncio.Event()
 

@@ -71,6 +71,7 @@ async def up(project: Project, data: Path) -> AsyncIterator[Embedded]:
     await embedded.down()
 
 
+@pytest.mark.faults
 async def test_two_control_planes_share_authority_port_and_registry(
     project: Project, data: Path
 ) -> None:

@@ -62,6 +62,7 @@ async def test_an_instance_is_called_when_it_registers_and_not_after_its_death(m
     assert await answers(caller, n=20) == {"a": 20}
 
 
+@pytest.mark.faults
 async def test_a_frozen_instance_is_withdrawn_and_returns(mesh: Mesh) -> None:
     await mesh.start_plane()
     _, second = await started(mesh, "echo", "a", "b")
@@ -194,6 +195,7 @@ async def is_followed(mesh: Mesh) -> bool:
     return any("ClusterLoadAssignment" in client["types"] for client in clients)
 
 
+@pytest.mark.faults
 async def test_an_instance_that_did_not_survive_is_given_up_after_the_window(mesh: Mesh) -> None:
     plane = await mesh.start_plane()
     _, second = await started(mesh, "echo", "a", "b")
@@ -237,6 +239,7 @@ async def test_an_instance_that_fails_everything_is_ejected(mesh: Mesh) -> None:
     await until(is_out)
 
 
+@pytest.mark.faults
 async def test_a_control_plane_that_was_frozen_withdraws_nobody(mesh: Mesh) -> None:
     plane = await mesh.start_plane()
     await started(mesh, "echo", "a", "b")

@@ -125,6 +125,7 @@ async def test_what_is_refused_for_good_is_given_up_and_the_rest_goes_on(
     assert len(mail.taken) == 1
 
 
+@pytest.mark.faults
 async def test_a_wrong_password_is_ours_to_mend_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_password_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch) ->
         SmtpSettings()
 
 
+@pytest.mark.faults
 async def test_an_email_whose_sender_is_killed_in_between_is_the_same_one_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

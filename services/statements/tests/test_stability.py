@@ -33,4 +33,4 @@ async def test_pages_read_while_lines_arrive_are_the_statement_as_it_was(
     finally:
         arriving.cancel()
         await asyncio.gather(arriving, return_exceptions=True)
-    assert arrived > 60
+    assert arrived >= 60
