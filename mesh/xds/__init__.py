@@ -11,6 +11,7 @@ registry       `meshapi.v1.RegistryService`: an instance lives as long as its st
 server         the discovery service (ADS)
 load           who calls whom, as the clients report it (LRS)
 measured       what instances measure of themselves, when they are asked
+asked          how operators are answered by gRPC
 sight          `meshapi.v1.SightService`: clients, edges, resources
 store          the catalogue on disk
 admin          what operators ask over HTTP

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 
-from mesh.errors import NotFound, PermissionDenied, Refused
-from mesh.identity.refusal import refuse
-from mesh.identity.spiffe import workload_of
+from mesh.errors import NotFound
+from mesh.xds.asked import Answer, handler_of
 from mesh.xds.load import KEPT_S, LoadReports
 from mesh.xds.policy.capabilities import Seen, abilities
 from mesh.xds.policy.document import of_service
@@ -20,7 +19,6 @@ from mesh.xds.publisher import Publisher
 from mesh.xds.resources import CDS, EDS, LDS, RDS
 from mesh.xds.snapshot import Resource, Snapshot
 from mesh.xds.subscription import Client, Subscription
-from meshapi.v1 import options_pb2
 from meshapi.v1 import policy_pb2 as mesh_policy
 from meshapi.v1 import sight_pb2 as pb
 
@@ -52,31 +50,21 @@ class SightService:
     def handler(self) -> grpc.GenericRpcHandler:
         """Makes what a server is given."""
         service = pb.DESCRIPTOR.services_by_name["SightService"]
-        answers: dict[str, tuple[Any, Any]] = {
+        answers: dict[str, tuple[Answer, type[Message]]] = {
             "ListClients": (self._list_clients, pb.ListClientsRequest),
             "ListEdges": (self._list_edges, pb.ListEdgesRequest),
             "DumpClient": (self._dump_client, pb.DumpClientRequest),
         }
-        return grpc.method_handlers_generic_handler(
-            service.full_name,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    _guarded(answer, service.methods_by_name[name]),
-                    request_deserializer=request.FromString,
-                    response_serializer=lambda message: message.SerializeToString(),
-                )
-                for name, (answer, request) in answers.items()
-            },
-        )
+        return handler_of(service, answers)
 
-    def _list_clients(self, request: pb.ListClientsRequest) -> pb.ListClientsResponse:
+    async def _list_clients(self, request: pb.ListClientsRequest) -> pb.ListClientsResponse:
         return clients_of(self._publisher, request.workload)
 
-    def _list_edges(self, request: pb.ListEdgesRequest) -> pb.ListEdgesResponse:
+    async def _list_edges(self, request: pb.ListEdgesRequest) -> pb.ListEdgesResponse:
         asked = request.window.ToNanoseconds() / 1e9 if request.HasField("window") else _WINDOW_S
         return edges_of(self._reports, min(asked, KEPT_S), request.service)
 
-    def _dump_client(self, request: pb.DumpClientRequest) -> pb.DumpClientResponse:
+    async def _dump_client(self, request: pb.DumpClientRequest) -> pb.DumpClientResponse:
         clients = [each for each in self._publisher.clients if each.node_id == request.node_id]
         if not clients:
             raise NotFound("CLIENT_UNKNOWN", f"No client named {request.node_id!r} follows now.")
@@ -126,20 +114,6 @@ def edges_of(reports: LoadReports, seconds: float, service: str = "") -> pb.List
 def _service_of(cluster: str) -> str:
     """The cluster of a version of a service is named `service/version`."""
     return cluster.partition("/")[0]
-
-
-def _guarded(answer: Any, method: Any) -> Any:
-    callers = frozenset(method.GetOptions().Extensions[options_pb2.policy].callers)
-
-    async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            if workload_of(context) not in callers:
-                raise PermissionDenied("CALLER_NOT_ALLOWED", "Only an operator may ask this.")
-            return answer(request)
-        except Refused as error:
-            await refuse(context, error)
-
-    return handle
 
 
 def _ignored(client: Client, policy: mesh_policy.MeshPolicy) -> dict[str, str]:

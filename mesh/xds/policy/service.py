@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from mesh.clock import now_us
-from mesh.errors import Error as MeshError
-from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from mesh.identity.refusal import refuse
-from mesh.identity.spiffe import workload_of
-from mesh.rpc.policy import policy_of
+from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
+from mesh.xds.asked import Answer, handler_of
 from mesh.xds.policy.book import Book
 from mesh.xds.policy.canary import AUTHOR, CanaryController
 from mesh.xds.policy.capabilities import seen_clients
@@ -56,7 +52,7 @@ class PolicyService:
     def handler(self) -> grpc.GenericRpcHandler:
         """Makes what a server is given."""
         service = pb.DESCRIPTOR.services_by_name["PolicyService"]
-        methods: dict[str, tuple[Any, type[Message]]] = {
+        answers: dict[str, tuple[Answer, type[Message]]] = {
             "GetPolicy": (self._get, pb.GetPolicyRequest),
             "DiffPolicy": (self._diff, pb.DiffPolicyRequest),
             "ApplyPolicy": (self._apply, pb.ApplyPolicyRequest),
@@ -64,17 +60,7 @@ class PolicyService:
             "TestPolicy": (self._test, pb.TestPolicyRequest),
             "ListPolicyRevisions": (self._list, pb.ListPolicyRevisionsRequest),
         }
-        return grpc.method_handlers_generic_handler(
-            service.full_name,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    _guarded(answer, service.methods_by_name[name]),
-                    request_deserializer=request.FromString,
-                    response_serializer=lambda message: message.SerializeToString(),
-                )
-                for name, (answer, request) in methods.items()
-            },
-        )
+        return handler_of(service, answers)
 
     async def _get(self, request: pb.GetPolicyRequest) -> pb.GetPolicyResponse:
         return pb.GetPolicyResponse(
@@ -190,19 +176,3 @@ def _world(publisher: Publisher) -> World:
 
 def _text(text: str) -> str:
     return " ".join(text.split())[:_MAX_TEXT]
-
-
-def _guarded(
-    answer: Callable[[Q], Awaitable[Message]], method: MethodDescriptor
-) -> Callable[[Q, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]:
-    callers = policy_of(method).callers
-
-    async def handle(request: Q, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-        try:
-            if workload_of(context) not in callers:
-                raise PermissionDenied("CALLER_NOT_ALLOWED", "Only an operator may ask this.")
-            return await answer(request)
-        except MeshError as error:
-            await refuse(context, error)
-
-    return handle
