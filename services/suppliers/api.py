@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from bank.suppliers.v1 import suppliers_pb2 as pb
 from bank.suppliers.v1.suppliers_pb2_grpc import SuppliersServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
-from mesh.errors import InvalidArgument
 from mesh.ids import new_id
 from mesh.rpc import Context, caller, mark_replayed
 from services import wire
@@ -20,7 +17,6 @@ from .domain import Change, Payment, Query, Saving, Supplier
 PAGE_SIZE = 50
 MOST_CHANGES = 100
 # Comes after every other id.
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class SuppliersApi(SuppliersServiceServicer):
@@ -55,14 +51,12 @@ class SuppliersApi(SuppliersServiceServicer):
             only_favourites=request.only_favourites,
             with_removed=request.with_removed,
             words=domain.words_of(request.query),
-            before=to_id(request.page_token),
+            before=wire.page_start(request.page_token),
             size=size + 1,
         )
         found = await self.read(store.page, query)
-        page, more = found[:size], found[size:]
-        return pb.ListSuppliersResponse(
-            suppliers=map(to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListSuppliersResponse(suppliers=map(to_wire, page), next_page_token=next_page)
 
     async def UpdateSupplier(
         self, request: pb.UpdateSupplierRequest, context: Context
@@ -86,7 +80,7 @@ class SuppliersApi(SuppliersServiceServicer):
     async def ListSupplierPayments(
         self, request: pb.ListSupplierPaymentsRequest, context: Context
     ) -> pb.ListSupplierPaymentsResponse:
-        size, before = request.page_size or PAGE_SIZE, to_id(request.page_token)
+        size, before = request.page_size or PAGE_SIZE, wire.page_start(request.page_token)
         found = await self.read(store.payments, request.supplier_id, user_id(), before, size + 1)
         page, more = found[:size], found[size:]
         return pb.ListSupplierPaymentsResponse(
@@ -108,13 +102,6 @@ class SuppliersApi(SuppliersServiceServicer):
 
 def user_id() -> str:
     return caller().must_be_user().user_id
-
-
-def to_id(page_token: str) -> str:
-    try:
-        return str(UUID(page_token)) if page_token else NEWEST
-    except ValueError:
-        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None
 
 
 def to_supplier(request: pb.CreateSupplierRequest, user_id: str) -> Supplier:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,7 +12,6 @@ from bank.support.v1 import support_pb2 as pb
 from bank.support.v1.support_pb2_grpc import SupportServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
-from mesh.errors import InvalidArgument
 from mesh.ids import new_id
 from mesh.rpc import Context, caller, mark_replayed
 from observability import metrics
@@ -24,7 +22,6 @@ from .domain import Answer, Happening, Priority, Ticket
 
 PAGE_SIZE = 50
 # Comes after every other id.
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class SupportApi(SupportServiceServicer):
@@ -55,12 +52,10 @@ class SupportApi(SupportServiceServicer):
         self, request: pb.ListTicketsRequest, context: Context
     ) -> pb.ListTicketsResponse:
         me = caller().must_be_user()
-        before, size = to_id(request.page_token), request.page_size or PAGE_SIZE
+        before, size = wire.page_start(request.page_token), request.page_size or PAGE_SIZE
         found = await self.read(store.page, me.user_id, before, size + 1)
-        page, more = found[:size], found[size:]
-        return pb.ListTicketsResponse(
-            tickets=map(to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListTicketsResponse(tickets=map(to_wire, page), next_page_token=next_page)
 
     async def ReopenTicket(
         self, request: pb.ReopenTicketRequest, context: Context
@@ -118,13 +113,6 @@ class SupportApi(SupportServiceServicer):
     ) -> pb.ResolveTicketResponse:
         changed = await self.transact(store.resolve, request.ticket_id, now_us())
         return pb.ResolveTicketResponse(ticket=to_wire(*changed))
-
-
-def to_id(page_token: str) -> str:
-    try:
-        return str(UUID(page_token)) if page_token else NEWEST
-    except ValueError:
-        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None
 
 
 def to_ticket(request: pb.CreateTicketRequest, user_id: str) -> Ticket:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from bank.notifications.v1 import notifications_pb2 as pb
 from bank.notifications.v1.notifications_pb2_grpc import NotificationsServiceServicer
 from mesh.chassis import Chassis
 from mesh.clock import now_us
-from mesh.errors import InvalidArgument
 from mesh.rpc import Context, caller
 from services import wire
 
@@ -18,7 +15,6 @@ from ..domain.messages import PAGE_SIZE, Language, Mail, Message
 from ..domain.preferences import CHOOSABLE, DIGEST_HOUR, SECURITY, Channels, Preferences
 
 # Comes after every other id.
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 LANGUAGES = {
     Language.PORTUGUESE: pb.LANGUAGE_PORTUGUESE,
@@ -42,13 +38,13 @@ class NotificationsApi(NotificationsServiceServicer):
             store.messages_of,
             me.user_id,
             size + 1,
-            before=to_id(request.page_token),
+            before=wire.page_start(request.page_token),
             only_unread=request.only_unread,
         )
-        page, more = found[:size], found[size:]
+        page, next_page = wire.part_page(found, size)
         return pb.ListNotificationsResponse(
             notifications=map(to_wire, page),
-            next_page_token=page[-1].id if more else "",
+            next_page_token=next_page,
             unread=unread,
         )
 
@@ -87,13 +83,6 @@ class NotificationsApi(NotificationsServiceServicer):
     ) -> pb.ListMailboxResponse:
         mails = await self.read(store.mails_to, request.to, PAGE_SIZE)
         return pb.ListMailboxResponse(messages=map(mail_to_wire, mails))
-
-
-def to_id(page_token: str) -> str:
-    try:
-        return str(UUID(page_token)) if page_token else NEWEST
-    except ValueError:
-        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None
 
 
 def to_wire(message: Message) -> pb.Notification:

@@ -21,7 +21,7 @@ from ..signing import Signer
 from ..store import codes as store
 from ..store import copies
 from ..store import keys as keys_store
-from .payments import PAGE_SIZE, page_start, user_id
+from .payments import PAGE_SIZE, user_id
 
 SHOWN_KEYS = ("kty", "crv", "x", "y", "kid", "alg", "use")
 
@@ -54,14 +54,12 @@ class CodesApi(PixCodesServiceServicer):
         query = store.Query(
             user_id=user_id(),
             account_id=request.account_id,
-            before=page_start(request.page_token),
+            before=wire.page_start(request.page_token),
             size=size + 1,
         )
         found = await self.read(store.page, query)
-        page, more = found[:size], found[size:]
-        return pb.ListQrCodesResponse(
-            qr_codes=map(to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListQrCodesResponse(qr_codes=map(to_wire, page), next_page_token=next_page)
 
     async def GetQrCode(
         self, request: pb.GetQrCodeRequest, context: Context

@@ -19,7 +19,7 @@ from ..domain.rail import OUR_ISPB, OUTSIDE_ISPB, Holder, Rail
 from ..store import claims as claims_store
 from ..store import copies
 from ..store import keys as keys_store
-from .payments import PAGE_SIZE, page_start, user_id
+from .payments import PAGE_SIZE, user_id
 
 OUR_NAME, OUTSIDE_NAME = "Linker", "Banco de Fora"
 
@@ -69,14 +69,12 @@ class KeysApi(PixKeysServiceServicer):
             user_id=user_id(),
             account_id=request.account_id,
             with_removed=request.with_removed,
-            before=page_start(request.page_token),
+            before=wire.page_start(request.page_token),
             size=size + 1,
         )
         found = await self.read(keys_store.page, query)
-        page, more = found[:size], found[size:]
-        return pb.ListPixKeysResponse(
-            keys=map(key_to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListPixKeysResponse(keys=map(key_to_wire, page), next_page_token=next_page)
 
     async def GetPixKey(
         self, request: pb.GetPixKeyRequest, context: Context
@@ -141,12 +139,10 @@ class KeysApi(PixKeysServiceServicer):
     async def ListPixClaims(
         self, request: pb.ListPixClaimsRequest, context: Context
     ) -> pb.ListPixClaimsResponse:
-        size, before = request.page_size or PAGE_SIZE, page_start(request.page_token)
+        size, before = request.page_size or PAGE_SIZE, wire.page_start(request.page_token)
         found = await self.read(claims_store.page, user_id(), before, size + 1)
-        page, more = found[:size], found[size:]
-        return pb.ListPixClaimsResponse(
-            claims=map(claim_to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListPixClaimsResponse(claims=map(claim_to_wire, page), next_page_token=next_page)
 
     async def GetPixClaim(
         self, request: pb.GetPixClaimRequest, context: Context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from bank.pix.v1 import pix_pb2 as pb
 from bank.pix.v1.pix_pb2_grpc import PixServiceServicer
@@ -30,7 +29,6 @@ from ..store import payments as store
 
 PAGE_SIZE = 50
 # Comes after every other id.
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class PixApi(PixServiceServicer):
@@ -157,10 +155,3 @@ def deposit_to_wire(deposit: Deposit) -> pb.Deposit:
 
 def user_id() -> str:
     return caller().must_be_user().user_id
-
-
-def page_start(page_token: str) -> str:
-    try:
-        return str(UUID(page_token)) if page_token else NEWEST
-    except ValueError:
-        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None

@@ -15,7 +15,7 @@ from ..domain.payments import Deposit
 from ..domain.returns import Asked, Return, Status
 from ..store import returns as returns_store
 from ..store.returns import Query
-from .payments import PAGE_SIZE, page_start, user_id
+from .payments import PAGE_SIZE, user_id
 
 
 class ReceiptsApi(PixReceiptsServiceServicer):
@@ -32,13 +32,13 @@ class ReceiptsApi(PixReceiptsServiceServicer):
             user_id=user_id(),
             account_id=request.account_id,
             txid=request.txid,
-            before=page_start(request.page_token),
+            before=wire.page_start(request.page_token),
             size=size + 1,
         )
         found = await self.chassis.read(returns_store.receipts, query)
-        page, more = found[:size], found[size:]
+        page, next_page = wire.part_page(found, size)
         return pb.ListReceiptsResponse(
-            receipts=map(receipt_to_wire, page), next_page_token=page[-1].id if more else ""
+            receipts=map(receipt_to_wire, page), next_page_token=next_page
         )
 
     async def GetReceipt(

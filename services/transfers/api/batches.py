@@ -15,7 +15,7 @@ from services import wire
 
 from ..domain.batches import Batch, Result, read
 from ..store import batches
-from .intake import PAGE_SIZE, Intake, to_id, user_id
+from .intake import PAGE_SIZE, Intake, user_id
 from .transfers import to_status
 
 
@@ -53,12 +53,10 @@ class BatchesApi(TransferBatchesServiceServicer):
     async def ListTransferBatches(
         self, request: pb.ListTransferBatchesRequest, context: Context
     ) -> pb.ListTransferBatchesResponse:
-        before, size = to_id(request.page_token), request.page_size or PAGE_SIZE
+        before, size = wire.page_start(request.page_token), request.page_size or PAGE_SIZE
         found = await self.chassis.read(batches.page, user_id(), before, size + 1)
-        page, more = found[:size], found[size:]
-        return pb.ListTransferBatchesResponse(
-            batches=map(to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListTransferBatchesResponse(batches=map(to_wire, page), next_page_token=next_page)
 
 
 def to_wire(batch: Batch) -> pb.TransferBatch:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
-from uuid import UUID
 
 from mesh.auth import require_step_up
 from mesh.chassis import Chassis
-from mesh.errors import InvalidArgument, NotFound, Refused, StepUpRequired
+from mesh.errors import NotFound, Refused, StepUpRequired
 from mesh.rpc import caller
 
 from ..clients import AccountsLedger, Suppliers
@@ -17,7 +16,6 @@ from ..domain.batches import Batch, Line
 from ..domain.recurrence import Occurrence, Recurring
 from ..domain.transfers import Account, Refund, Status, Supplier, Transfer
 from ..store import batches, recurring, transfers
-from ..store.pages import NEWEST
 
 T = TypeVar("T")
 
@@ -168,10 +166,3 @@ def why_not_proven() -> Refused | None:
     except StepUpRequired as refusal:
         return refusal
     return None
-
-
-def to_id(page_token: str) -> str:
-    try:
-        return str(UUID(page_token)) if page_token else NEWEST
-    except ValueError:
-        raise InvalidArgument("PAGE_TOKEN_INVALID", "This is no page token.") from None

@@ -13,7 +13,7 @@ from services import wire
 from ..domain.recurrence import Frequency, MonthEnd, Recurrence, Recurring
 from ..domain.transfers import Status, Transfer
 from ..store import recurring
-from .intake import PAGE_SIZE, Intake, to_id, user_id
+from .intake import PAGE_SIZE, Intake, user_id
 from .transfers import to_payee
 
 MONTH_ENDS = {
@@ -49,11 +49,11 @@ class RecurringApi(RecurringTransfersServiceServicer):
     async def ListRecurringTransfers(
         self, request: pb.ListRecurringTransfersRequest, context: Context
     ) -> pb.ListRecurringTransfersResponse:
-        before, size = to_id(request.page_token), request.page_size or PAGE_SIZE
+        before, size = wire.page_start(request.page_token), request.page_size or PAGE_SIZE
         found = await self.chassis.read(recurring.page, user_id(), before, size + 1)
-        page, more = found[:size], found[size:]
+        page, next_page = wire.part_page(found, size)
         return pb.ListRecurringTransfersResponse(
-            recurring_transfers=map(to_wire, page), next_page_token=page[-1].id if more else ""
+            recurring_transfers=map(to_wire, page), next_page_token=next_page
         )
 
     async def CancelRecurringTransfer(

@@ -16,7 +16,7 @@ from services.money import Money
 
 from ..domain.transfers import Refund, Status, Transfer
 from ..store import pages, transfers
-from .intake import PAGE_SIZE, Intake, to_id, user_id, why_not_proven
+from .intake import PAGE_SIZE, Intake, user_id, why_not_proven
 
 
 class TransfersApi(TransfersServiceServicer):
@@ -48,10 +48,8 @@ class TransfersApi(TransfersServiceServicer):
     ) -> pb.ListTransfersResponse:
         size = request.page_size or PAGE_SIZE
         found = await self.chassis.read(pages.transfers, to_page(request, user_id(), size + 1))
-        page, more = found[:size], found[size:]
-        return pb.ListTransfersResponse(
-            transfers=map(to_wire, page), next_page_token=page[-1].id if more else ""
-        )
+        page, next_page = wire.part_page(found, size)
+        return pb.ListTransfersResponse(transfers=map(to_wire, page), next_page_token=next_page)
 
     async def CancelTransfer(
         self, request: pb.CancelTransferRequest, context: Context
@@ -101,7 +99,7 @@ def to_page(request: pb.ListTransfersRequest, user_id: str, size: int) -> pages.
     return pages.Page(
         user=user_id,
         size=size,
-        before=to_id(request.page_token),
+        before=wire.page_start(request.page_token),
         status=status,
         account=request.account_id,
         from_us=since.ToMicroseconds() if request.HasField("from") else 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.db import UnitOfWork, sql
+from services import wire
 
 from ..domain.transfers import Transfer
 from .transfers import to_transfer
@@ -19,8 +20,7 @@ PAGE = sql(
 )
 AFTER = sql("SELECT * FROM transfers WHERE id > :after ORDER BY id LIMIT :size")
 
-# Comes after every other id, and after every other moment.
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+# Comes after every other moment.
 LATEST_US = 2**62
 
 
@@ -30,7 +30,7 @@ class Page:
 
     user: str
     size: int
-    before: str = NEWEST
+    before: str = wire.NEWEST
     status: str = ""
     account: str = ""
     from_us: int = 0
